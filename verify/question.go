@@ -1,0 +1,62 @@
+package verify
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/rcptgate/rcptgate/internal/esmtp"
+)
+
+// Question is one recipient to be verified, and on whose behalf.
+type Question struct {
+	Address esmtp.Address // the recipient
+	// Sender is the envelope sender of the mail in hand; the zero value means that
+	// there is none (the command line), and the fallback sender is used.
+	Sender esmtp.Address
+	// NullSender: the mail comes from <> (a bounce). Such recipients are answered
+	// from memory only, never probed: two verifiers must not call each other.
+	NullSender bool
+	UTF8       bool   // the transaction was opened with SMTPUTF8
+	Helo       string // what the client greeted with; our own name means a loop
+	// Budget bounds the waiting of all recipients of one message together; nil:
+	// only Config.RcptBudget and the context do.
+	Budget     *Budget
+	MemoryOnly bool // never probe for this question
+	Trace      bool // fill Result.Steps
+}
+
+// Config is the behaviour of a Verifier. The zero value of each field is a working
+// default, but for the names: without Helo and FallbackSender, questions that have
+// no usable sender of their own are answered from memory only.
+type Config struct {
+	RcptBudget time.Duration // longest wait of one Verify; 0: 8 s
+	// ProbeTimeout bounds the asking itself (DNS and all MXs), which goes on when
+	// the caller has stopped waiting; 0: 60 s.
+	ProbeTimeout time.Duration
+	Passive      bool // never connect to a mail server
+
+	// ProbeSender is the MAIL FROM of every probe; zero: the envelope's own sender,
+	// where it can be used.
+	ProbeSender esmtp.Address
+	// FallbackSender is used where the envelope's cannot be; zero: double-bounce@Helo.
+	// A probe is never sent from <>.
+	FallbackSender esmtp.Address
+	Helo           string // the name that probes greet with
+	// OwnNames are the names of this gate (proxy.hostname, ...), besides Helo. A
+	// client that greets with one of them is ourselves.
+	OwnNames []string
+
+	PositiveExpire  time.Duration // a deliverable mailbox is remembered; 0: 7 days
+	PositiveRefresh time.Duration // older than this it is asked again behind; 0: 1 day
+	NegativeExpire  time.Duration // longest life of a proof without an answer; 0: 24 h
+	NegativeRefresh time.Duration // older than this it is asked again in line; 0: 1 h
+	TemporaryExpire time.Duration // what is not known is not asked again; 0: 5 minutes
+	CacheSize       int           // mailboxes remembered as deliverable; 0: 100 000
+
+	// MaxFlights bounds the recipients that are being asked about at one time,
+	// waited for or not; beyond it the verdict is unknown, local_limit. One domain
+	// may hold a quarter of them. 0: 2000.
+	MaxFlights int
+
+	Log *slog.Logger // nil: no log
+}
