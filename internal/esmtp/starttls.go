@@ -1,0 +1,41 @@
+package esmtp
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+)
+
+// TLSError says that the TLS handshake behind a positive reply to STARTTLS failed. The connection is
+// lost; the peer may do better on a new one without STARTTLS.
+type TLSError struct{ Err error }
+
+// Error implements error.
+func (e *TLSError) Error() string { return fmt.Sprintf("TLS handshake: %v", e.Err) }
+
+// Unwrap returns what crypto/tls said.
+func (e *TLSError) Unwrap() error { return e.Err }
+
+// StartTLS sends STARTTLS (RFC 3207) and, behind a 220, shakes hands with config, which must name the
+// server or skip the check of its certificate. Any other reply leaves the client as it was. The
+// extensions are forgotten: say Hello again. A failed handshake is a [*TLSError]. Octets that wait
+// behind the 220 are a [*ProtocolError]: they came in plaintext from who knows whom.
+func (c *Client) StartTLS(ctx context.Context, config *tls.Config) (Reply, error) {
+	r, err := c.command(ctx, "STARTTLS")
+	if err != nil || r.Code != 220 {
+		return r, err
+	}
+	if err := c.inStep(); err != nil {
+		return r, c.fail(err)
+	}
+	done := c.begin(ctx)
+	defer done()
+	conn := tls.Client(c.raw, config)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return r, c.fail(&TLSError{Err: c.broken(ctx, "STARTTLS", err)})
+	}
+	c.conn, c.br = conn, bufio.NewReader(conn)
+	c.isTLS, c.ext = true, nil
+	return r, nil
+}
