@@ -1,0 +1,414 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/expr-lang/expr"
+	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/file"
+	"github.com/expr-lang/expr/parser"
+	"github.com/expr-lang/expr/vm"
+)
+
+// Limits of one condition. Together with the constructs that conditions lack (variables, ranges,
+// loops in loops, functions that build longer values) they bound an evaluation: its time by the
+// square of its length, its memory by a few times the length of the longest name.
+const (
+	maxCondition = 8 << 10 // octets
+	maxNodes     = 2000    // of the syntax tree
+	maxDepth     = 100     // of the syntax tree
+	memoryBudget = 10_000  // list elements that one evaluation may make
+)
+
+// conditionFault is what is wrong with a condition; row and column count from 1, 0 is unknown.
+type conditionFault struct {
+	row, column  int
+	detail, hint string
+}
+
+// compileCondition turns a condition into a program. The program is run with a *facts and gives a
+// bool; lazy names ask the verifier when evaluation reaches them, neither earlier nor in another
+// order than written. Hence the optimiser of expr stays off: it joins neighbouring loops.
+func compileCondition(source string) (*vm.Program, *conditionFault) {
+	switch {
+	case strings.TrimSpace(source) == "":
+		return nil, &conditionFault{
+			detail: "the condition is missing", hint: `write "true" for a rule that always matches`,
+		}
+	case len(source) > maxCondition:
+		return nil, &conditionFault{
+			detail: fmt.Sprintf("the condition has %d octets, more than %d", len(source), maxCondition),
+			hint:   "split it into several rules",
+		}
+	case !utf8.ValidString(source):
+		return nil, &conditionFault{detail: "the condition is not valid UTF-8"}
+	}
+	tree, err := parser.Parse(source)
+	if err != nil {
+		return nil, faultOf(err)
+	}
+	c := &conditionCheck{source: source}
+	c.node(tree.Node, 1)
+	if c.fault != nil {
+		return nil, c.fault
+	}
+	options := append(functions(),
+		expr.Env(&facts{}), expr.AsBool(), expr.WarnOnAny(), expr.Optimize(false),
+		expr.MaxNodes(maxNodes), expr.DisableAllBuiltins(), expr.Patch(rewriter{}))
+	for _, allowed := range builtinFunctions {
+		options = append(options, expr.EnableBuiltin(allowed))
+	}
+	program, err := expr.Compile(source, options...)
+	if err != nil {
+		return nil, faultOf(err)
+	}
+	return program, nil
+}
+
+// builtinFunctions are the functions of expr that conditions may use: none of them makes a value
+// that is longer than its parameters.
+var builtinFunctions = []string{
+	"all", "any", "none", "one", "hasPrefix", "hasSuffix", "indexOf", "lastIndexOf", "len", "lower",
+	"split", "trim", "trimPrefix", "trimSuffix", "upper",
+}
+
+// operators are those of conditions, and all that conditions have.
+var operators = []string{
+	"==", "!=", "<", "<=", ">", ">=", "and", "&&", "or", "||", "in", "contains", "startsWith",
+	"endsWith", "matches", "+", "-", "*", "/", "%",
+}
+
+// conditionCheck walks the syntax tree as it was written and finds what expr would allow but a
+// condition must not have: unknown names, comparisons that can never be true, loops without bound.
+type conditionCheck struct {
+	source string
+	inLoop bool
+	fault  *conditionFault
+}
+
+// fail keeps the first fault.
+func (c *conditionCheck) fail(at ast.Node, detail, hint string) {
+	if c.fault != nil {
+		return
+	}
+	bound := (&file.Error{Location: at.Location()}).Bind(file.NewSource(c.source))
+	c.fault = &conditionFault{row: bound.Line, column: bound.Column + 1, detail: detail, hint: hint}
+}
+
+func (c *conditionCheck) nodes(depth int, list ...ast.Node) {
+	for _, n := range list {
+		c.node(n, depth)
+	}
+}
+
+func (c *conditionCheck) node(n ast.Node, depth int) {
+	if c.fault != nil {
+		return
+	}
+	if depth > maxDepth {
+		c.fail(n, "the condition is nested too deeply", "split it into several rules")
+		return
+	}
+	switch n := n.(type) {
+	case *ast.BoolNode, *ast.IntegerNode, *ast.FloatNode, *ast.StringNode:
+	case *ast.PointerNode:
+		if n.Name != "" {
+			c.fail(n, "#"+n.Name+" is not available in conditions", "# is the element of the list")
+		}
+	case *ast.IdentifierNode:
+		c.name(n, n.Value)
+	case *ast.MemberNode:
+		c.member(n)
+	case *ast.UnaryNode:
+		c.node(n.Node, depth+1)
+	case *ast.BinaryNode:
+		c.binary(n, depth)
+	case *ast.ConditionalNode:
+		c.nodes(depth+1, n.Cond, n.Exp1, n.Exp2)
+	case *ast.ArrayNode:
+		c.nodes(depth+1, n.Nodes...)
+	case *ast.PredicateNode:
+		c.node(n.Node, depth+1)
+	case *ast.BuiltinNode:
+		c.builtin(n, depth)
+	case *ast.CallNode:
+		c.call(n, depth)
+	default:
+		c.fail(n, "this is not available in conditions",
+			"conditions are made of names, literals, lists, functions and the operators "+
+				strings.Join(operators, " "))
+	}
+}
+
+func (c *conditionCheck) name(at ast.Node, path string) {
+	if _, ok := lookupName(path); ok {
+		return
+	}
+	if members := membersOf(path); members != nil {
+		c.fail(at, path+" is a group of names", "write one of "+strings.Join(members, ", "))
+		return
+	}
+	c.fail(at, fmt.Sprintf("unknown name %q", path), oneOf(path, allNames()))
+}
+
+func (c *conditionCheck) member(n *ast.MemberNode) {
+	path, ok := pathOf(n)
+	if !ok || n.Optional {
+		c.fail(n, "this access is not available in conditions", oneOf("", allNames()))
+		return
+	}
+	c.name(n, path)
+}
+
+// pathOf is the dotted name of an identifier or of a member of one.
+func pathOf(n ast.Node) (string, bool) {
+	switch n := n.(type) {
+	case *ast.IdentifierNode:
+		return n.Value, true
+	case *ast.MemberNode:
+		group, isName := n.Node.(*ast.IdentifierNode)
+		property, isWord := n.Property.(*ast.StringNode)
+		if isName && isWord {
+			return group.Value + "." + property.Value, true
+		}
+	}
+	return "", false
+}
+
+func (c *conditionCheck) binary(n *ast.BinaryNode, depth int) {
+	if !slices.Contains(operators, n.Operator) {
+		c.fail(n, fmt.Sprintf("operator %s is not available in conditions", n.Operator),
+			"valid: "+strings.Join(operators, " "))
+		return
+	}
+	c.nodes(depth+1, n.Left, n.Right)
+	switch n.Operator {
+	case "==", "!=", "<", "<=", ">", ">=":
+		c.literal(n.Left, n.Right, n.Operator)
+		c.literal(n.Right, n.Left, n.Operator)
+	case "in":
+		if list, ok := n.Right.(*ast.ArrayNode); ok {
+			for _, element := range list.Nodes {
+				c.literal(n.Left, element, "==")
+			}
+		}
+	case "matches":
+		c.pattern(n.Right)
+	}
+}
+
+// literal checks a literal against the name that it is compared with.
+func (c *conditionCheck) literal(named, literal ast.Node, operator string) {
+	path, ok := pathOf(named)
+	if !ok {
+		return
+	}
+	known, ok := lookupName(path)
+	if !ok || known.literal == nil {
+		return
+	}
+	var value any
+	switch literal := literal.(type) {
+	case *ast.StringNode:
+		if operator != "==" && operator != "!=" {
+			return // an order of words is odd, but not impossible
+		}
+		value = literal.Value
+	case *ast.IntegerNode:
+		value = literal.Value
+	case *ast.FloatNode:
+		value = literal.Value
+	default:
+		return
+	}
+	if detail, hint := known.literal(value); detail != "" {
+		c.fail(literal, detail, hint)
+	}
+}
+
+// pattern wants a literal: what comes from the network must never be run as a regular expression.
+func (c *conditionCheck) pattern(n ast.Node) {
+	pattern, ok := n.(*ast.StringNode)
+	if !ok {
+		c.fail(n, "the pattern of matches must be a literal", `write it in quotes: matches "^a.*z$"`)
+		return
+	}
+	if _, err := regexp.Compile(pattern.Value); err != nil {
+		c.fail(n, strings.TrimPrefix(err.Error(), "error parsing regexp: "),
+			"the syntax of patterns is RE2's: https://github.com/google/re2/wiki/Syntax")
+	}
+}
+
+func (c *conditionCheck) builtin(n *ast.BuiltinNode, depth int) {
+	if !slices.Contains(builtinFunctions, n.Name) {
+		c.unknownFunction(n, n.Name)
+		return
+	}
+	if len(n.Arguments) == 0 {
+		c.fail(n, n.Name+" needs a parameter", "")
+		return
+	}
+	if _, loop := n.Arguments[len(n.Arguments)-1].(*ast.PredicateNode); !loop {
+		c.nodes(depth+1, n.Arguments...)
+		return
+	}
+	if c.inLoop {
+		c.fail(n, "a loop inside a loop is not available in conditions", "split it into several rules")
+		return
+	}
+	c.node(n.Arguments[0], depth+1)
+	c.inLoop = true
+	c.nodes(depth+1, n.Arguments[1:]...)
+	c.inLoop = false
+}
+
+func (c *conditionCheck) unknownFunction(at ast.Node, called string) {
+	if _, isName := lookupName(called); isName {
+		c.fail(at, called+" is a name, not a function", "write it without parentheses")
+		return
+	}
+	c.fail(at, fmt.Sprintf("unknown function %q", called),
+		oneOf(called, append([]string{inNetworkName}, builtinFunctions...)))
+}
+
+// call checks inNetwork, the only function besides expr's own.
+func (c *conditionCheck) call(n *ast.CallNode, depth int) {
+	called, ok := pathOf(n.Callee)
+	if !ok || called != inNetworkName {
+		c.unknownFunction(n, called)
+		return
+	}
+	if len(n.Arguments) < 2 {
+		c.fail(n, "inNetwork needs an address and a network",
+			`write inNetwork(client.addr, "192.0.2.0/24")`)
+		return
+	}
+	c.node(n.Arguments[0], depth+1)
+	for _, argument := range n.Arguments[1:] {
+		literal, ok := argument.(*ast.StringNode)
+		if !ok {
+			c.fail(argument, "the networks of inNetwork must be literals", `write "192.0.2.0/24"`)
+			return
+		}
+		if detail, hint := checkNetwork(literal.Value); detail != "" {
+			c.fail(argument, detail, hint)
+		}
+	}
+}
+
+func checkNetwork(text string) (detail, hint string) {
+	prefix, err := netip.ParsePrefix(text)
+	if err != nil {
+		if addr, addrErr := netip.ParseAddr(text); addrErr == nil {
+			return fmt.Sprintf("%q is an address, not a network", text),
+				fmt.Sprintf("write %q", netip.PrefixFrom(addr, addr.BitLen()).String())
+		}
+		return fmt.Sprintf("%q is not a network", text), `write "192.0.2.0/24" or "2001:db8::/32"`
+	}
+	if prefix.Addr().Is4In6() {
+		return fmt.Sprintf("no client is in the network %q", text),
+			"write the IPv4 network itself: client addresses are never written as IPv4-mapped"
+	}
+	if prefix != prefix.Masked() {
+		return fmt.Sprintf("the network %q has bits set behind its prefix", text),
+			fmt.Sprintf("write %q", prefix.Masked().String())
+	}
+	return "", ""
+}
+
+// rewriter turns lazy names into calls and literal lists and networks into constants. It sees
+// conditions that passed conditionCheck.
+type rewriter struct{}
+
+// Visit implements ast.Visitor; expr calls it on the leaves first.
+func (rewriter) Visit(node *ast.Node) {
+	switch n := (*node).(type) {
+	case *ast.IdentifierNode:
+		if known, ok := lookupName(n.Value); ok && known.lazy != nil {
+			ast.Patch(node, &ast.CallNode{
+				Callee:    &ast.IdentifierNode{Value: lazyFunction(n.Value)},
+				Arguments: []ast.Node{&ast.IdentifierNode{Value: "$env"}},
+			})
+		}
+	case *ast.BinaryNode:
+		if set, ok := stringSet(n); ok {
+			n.Right = set
+		}
+	case *ast.CallNode:
+		if networks, ok := networksOf(n); ok {
+			n.Arguments = []ast.Node{n.Arguments[0], networks}
+		}
+	}
+}
+
+// stringSet makes x in ["a", "b"] a look-up.
+func stringSet(n *ast.BinaryNode) (ast.Node, bool) {
+	list, ok := n.Right.(*ast.ArrayNode)
+	if n.Operator != "in" || !ok || len(list.Nodes) == 0 {
+		return nil, false
+	}
+	set := make(map[string]struct{}, len(list.Nodes))
+	for _, element := range list.Nodes {
+		word, ok := element.(*ast.StringNode)
+		if !ok {
+			return nil, false
+		}
+		set[word.Value] = struct{}{}
+	}
+	constant := &ast.ConstantNode{Value: set}
+	constant.SetLocation(list.Location())
+	return constant, true
+}
+
+// networksOf parses the networks of a call of inNetwork.
+func networksOf(n *ast.CallNode) (ast.Node, bool) {
+	called, ok := pathOf(n.Callee)
+	if !ok || called != inNetworkName || len(n.Arguments) < 2 {
+		return nil, false
+	}
+	networks := make([]netip.Prefix, 0, len(n.Arguments)-1)
+	for _, argument := range n.Arguments[1:] {
+		literal, ok := argument.(*ast.StringNode)
+		if !ok {
+			return nil, false
+		}
+		network, err := netip.ParsePrefix(literal.Value)
+		if err != nil {
+			return nil, false
+		}
+		networks = append(networks, network)
+	}
+	constant := &ast.ConstantNode{Value: networks}
+	constant.SetLocation(n.Location())
+	return constant, true
+}
+
+// faultOf takes expr's errors apart: they are several lines with a drawing.
+func faultOf(err error) *conditionFault {
+	if at, ok := errors.AsType[*file.Error](err); ok {
+		return &conditionFault{row: at.Line, column: at.Column + 1, detail: at.Message}
+	}
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	if strings.HasPrefix(text, "expected bool") {
+		return &conditionFault{
+			detail: "the condition must be true or false: " + text,
+			hint:   `compare with something: verdict == "undeliverable"`,
+		}
+	}
+	return &conditionFault{detail: text}
+}
+
+// runtimeDetail is an error of an evaluation on one line.
+func runtimeDetail(err error) string {
+	fault := faultOf(err)
+	if fault.column > 0 {
+		return fmt.Sprintf("line %d, column %d: %s", fault.row, fault.column, fault.detail)
+	}
+	return fault.detail
+}

@@ -1,0 +1,116 @@
+// Package policy decides what becomes of a recipient: relay it, refuse it for now, refuse it for
+// good. Rules decide, in order, and the first whose condition is true ends the walk:
+//
+//	engine, err := policy.New(policy.Config{Rules: rules}, verifier, log)
+//	d := engine.Rcpt(ctx, tx, rcpt)
+//	if d.Action == policy.Accept { ... relay it ... } else { ... answer d.Reply ... }
+//
+// Behind the configured rules stand the built-in ones (BuiltinRules): what is proven undeliverable
+// is rejected, everything else accepted. They hold for what no configured rule matched; a last rule
+// with the condition "true" and the action "accept" leaves them out.
+//
+// # Rules
+//
+// A rule is a [[policy.rules]] table:
+//
+//	name          unique; stands in the log and in explain
+//	when          the condition
+//	action        "accept" (the relay's reply is the client's), "reject" (5xx), "defer" (4xx)
+//	code          450, 451, 452 for defer; 550, 551, 552, 553, 554, 556 for reject. Never 421
+//	enhanced_code RFC 3463, its class that of the action: "5.7.1"
+//	text          one line of printable ASCII, at most 400 octets, with placeholders
+//
+// Only name, when and action are needed. What is not written out is chosen by what is known, and so
+// are the words. Every refusal carries a reference, "(ref KX2M7QRT)", that also stands in the log.
+//
+// # Conditions
+//
+// Conditions are expressions of github.com/expr-lang/expr, and give true or false:
+//
+//	recipient.domain == "example.com"
+//	inNetwork(client.addr, "192.0.2.0/24", "2001:db8::/32") && size > 10_000_000
+//	recipient.domain endsWith ".example.com" || verdict in ["deliverable", "risky"]
+//
+// The names that cost nothing:
+//
+//	client.addr        IP address of the client, by trusted XFORWARD or the connection; "" if unknown
+//	client.name        its verified host name, lower case; "" if unknown
+//	client.helo        what it greeted with
+//	client.login       SASL user; "" if unknown (XFORWARD does not carry it)
+//	sender.address     local@domain; "" for the null sender
+//	sender.local       local part, unquoted, case as written
+//	sender.domain      lower case, A-labels (xn--...)
+//	recipient.address  local@domain
+//	recipient.local    local part, unquoted, case as written
+//	recipient.domain   lower case, A-labels (xn--...); "" for <postmaster>
+//	size               octets that the client announced, 0 if it did not
+//	null_sender        true for MAIL FROM:<>
+//	trusted            true if the client is a mail server that gave XFORWARD
+//
+// And those that need the verifier. They are lazy: it is asked, once for each recipient, when an
+// evaluation reaches the first of them. && and || evaluate their right side only when it matters,
+// so that recipient.domain == "example.com" || verdict == "deliverable" never probes example.com.
+//
+//	verdict            "unknown", "deliverable", "undeliverable", "risky"
+//	proof              true if undeliverable is proven: a refusal of this very recipient, null MX, ...
+//	reason             why: the reasons of package verify, such as "mailbox_unknown", "greylisted"
+//	confidence         0 to 1: how sure the verdict is
+//	deliverability     0 to 1: probability that mail will be delivered
+//	provider           mail provider; "" if not known
+//	catch_all          true if the domain is known to accept every local part
+//	mx                 mail server that was asked; "" if none
+//	stage              "connect", "helo", "starttls", "mail", "rcpt", ...; "" without a conversation
+//
+// Names lists them for programs. A comparison with a value that a name never has is a fault
+// (verdict == "invalid", confidence > 90, recipient.domain == "Example.COM").
+//
+// Operators: == != < <= > >= && || ! (and, or, not), in, contains, startsWith, endsWith, matches
+// (RE2, a literal pattern), + - * / %, and c ? a : b. Functions: inNetwork(address, network...), all,
+// any, none, one, hasPrefix, hasSuffix, indexOf, lastIndexOf, len, lower, split, trim, trimPrefix,
+// trimSuffix, upper. Nothing else of expr: no variables, no ranges, no loop inside a loop, so that an
+// evaluation ends within milliseconds whatever a client sends.
+//
+// A condition that breaks at run time (a division by zero) has not matched. The first break of a
+// rule is logged, all are counted (Engine.Faults).
+//
+// # Refusing
+//
+// A verdict refuses for good only by proof, whatever the rule says. A reject whose condition asked
+// the verifier and got no proof becomes a defer, unless the rule writes its code out: then that code
+// is sent. In an "or", therefore, write what needs no verdict first, or make it a rule of its own.
+//
+//	condition            reject                             defer
+//	asked nothing        550 5.7.1                          450 4.7.1
+//	mailbox_unknown      550 5.1.1                          450 4.2.0
+//	mailbox_disabled     550 5.2.1                          450 4.2.0
+//	moved                550 5.1.6                          450 4.2.0
+//	domain_unknown       550 5.1.2                          450 4.2.0
+//	null_mx              556 5.1.10                         450 4.2.0
+//	mailbox_full         as defer                           452 4.2.2
+//	no_smtputf8          as defer                           450 4.6.7
+//	timeout, unreachable as defer                           450 4.4.1
+//	dns_failure          as defer                           451 4.4.3
+//	no_mail_host         as defer                           451 4.4.4
+//	tls_failure          as defer                           450 4.7.5
+//	protocol_error       as defer                           451 4.5.0
+//	rate_limited, blocked_ip, blocked_sender, policy        451 4.7.1
+//	mailbox_exists, internal_domain                         450 4.7.1
+//	local_limit, closing as defer                           451 4.3.2
+//	breaker              as defer                           451 4.3.0
+//	everything else      as defer                           450 4.2.0
+//
+// A text may hold {recipient} {domain} {sender} {client} {verdict} {reason} {mx} {code} {enhanced}
+// {stage} {rule} {ref}; code, enhanced and stage are those of the mail server's reply. What is not
+// known is "none": a text never asks the verifier. Without {ref} the reference is appended. Values
+// from the network are escaped, and a mail server's own words never reach a client.
+//
+// # Shadow mode
+//
+// In the mode "shadow" the engine decides and records but accepts: Decision.Shadow and ShadowReply
+// tell what would have happened.
+//
+// # Limits
+//
+// At most 1000 rules; a condition has at most 8 KiB, a text 400 octets. The engine keeps nothing of
+// a message and never waits for anything but the verifier.
+package policy

@@ -1,0 +1,206 @@
+package policy
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/expr-lang/expr/vm"
+
+	"github.com/rcptgate/rcptgate/internal/esmtp"
+	"github.com/rcptgate/rcptgate/verify"
+)
+
+// The modes of an engine. Config.Mode "" is ModeEnforce.
+const (
+	ModeEnforce = "enforce" // refuse what the rules refuse
+	ModeShadow  = "shadow"  // decide and record, but accept
+)
+
+// Client is who handed us the message: the peer, or whom a trusted XFORWARD named.
+type Client struct {
+	Addr    netip.Addr
+	Port    uint16
+	Name    string // its verified host name; "" unknown
+	Helo    string
+	Proto   string // "SMTP" or "ESMTP"
+	Login   string // the SASL user; "" unknown. XFORWARD does not carry it
+	Trusted bool   // the session came through a mail server that gave XFORWARD
+}
+
+// Transaction is one message: all its recipients are decided with the same one. The engine only
+// reads it, so that its recipients may be decided side by side.
+type Transaction struct {
+	Session, ID string // names for logs
+	Client      Client
+	Mail        esmtp.Mail
+	Budget      *verify.Budget // the waiting of all recipients together; nil: only each one's own
+	Recipients  int            // decided so far
+}
+
+// Verifier answers what is known about a mailbox. It has no error: not knowing is a verdict.
+// *verify.Verifier is the real one.
+type Verifier interface {
+	Verify(ctx context.Context, q verify.Question) verify.Result
+}
+
+// Config is the policy section of the configuration.
+type Config struct {
+	Mode  string // ModeEnforce (also "") or ModeShadow
+	Rules []Rule // in order; the built-in rules follow them
+
+	// RedactLog shortens addresses in the engine's own log lines. LogArgs has its own switch.
+	RedactLog bool
+}
+
+// Engine decides recipients by rules. It is safe for concurrent use and never changes after New.
+type Engine struct {
+	rules    []*compiledRule
+	shadow   bool
+	redact   bool
+	verifier Verifier
+	log      *slog.Logger
+	machines sync.Pool // of *vm.VM: keeps the stacks
+}
+
+// New compiles the rules. The error is a RuleErrors with every fault of every rule; the engine is
+// then nil. A nil logger discards.
+func New(cfg Config, verifier Verifier, log *slog.Logger) (*Engine, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	rules, faults := compileRules(cfg.Rules)
+	if cfg.Mode != "" && cfg.Mode != ModeEnforce && cfg.Mode != ModeShadow {
+		faults = append(faults, &RuleError{
+			Index: -1, Field: "mode",
+			Detail: fmt.Sprintf("unknown mode %q", cfg.Mode),
+			Hint:   oneOf(cfg.Mode, []string{ModeEnforce, ModeShadow}),
+		})
+	}
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	return &Engine{
+		rules:    rules,
+		shadow:   cfg.Mode == ModeShadow,
+		redact:   cfg.RedactLog,
+		verifier: verifier,
+		log:      log,
+		machines: sync.Pool{New: func() any { return &vm.VM{MemoryBudget: memoryBudget} }},
+	}, nil
+}
+
+// Rcpt decides one recipient. It waits as long as the verifier does (bounded by ctx and the budgets
+// of verify), and not at all if no rule needs a verdict. Safe for concurrent use, also with the
+// same transaction.
+func (e *Engine) Rcpt(ctx context.Context, tx *Transaction, rcpt esmtp.Rcpt) Decision {
+	return e.decide(ctx, tx, rcpt, false)
+}
+
+// Explain decides like Rcpt and records every step: each rule with its outcome and, in Result.Steps,
+// what the verifier did.
+func (e *Engine) Explain(ctx context.Context, tx *Transaction, rcpt esmtp.Rcpt) Decision {
+	return e.decide(ctx, tx, rcpt, true)
+}
+
+// Faults counts, by rule name, the evaluations that broke at run time since the start. Rules
+// without one are not listed.
+func (e *Engine) Faults() map[string]uint64 {
+	faults := make(map[string]uint64)
+	for _, rule := range e.rules {
+		if n := rule.faults.Load(); n > 0 {
+			faults[rule.Name] = n
+		}
+	}
+	return faults
+}
+
+func (e *Engine) decide(
+	ctx context.Context, tx *Transaction, rcpt esmtp.Rcpt, trace bool,
+) Decision {
+	w := newWalk(ctx, e.verifier, tx, rcpt, trace)
+	var (
+		steps   []Step
+		decided *compiledRule
+	)
+	for _, rule := range e.rules {
+		if decided != nil {
+			if !trace {
+				break
+			}
+			steps = append(steps, rule.step(NotReached))
+			continue
+		}
+		began := time.Since(w.start)
+		before := w.result != nil
+		outcome, detail := e.evaluate(rule, w)
+		if outcome == Match {
+			decided = rule
+		}
+		if trace {
+			step := rule.step(outcome)
+			step.Asked, step.FirstAsked = w.asked, w.result != nil && !before
+			step.Detail = detail
+			step.At, step.Elapsed = began, time.Since(w.start)-began
+			steps = append(steps, step)
+		}
+	}
+	d := w.conclude(decided, e.shadow)
+	d.Steps = steps
+	if trace {
+		noteReply(&d)
+	}
+	d.Elapsed = time.Since(w.start)
+	return d
+}
+
+// evaluate runs one condition. A condition that breaks has not matched: a mistake in a rule must
+// never refuse mail. The first break of each rule is logged, all are counted.
+func (e *Engine) evaluate(rule *compiledRule, w *walk) (Outcome, string) {
+	w.asked = false
+	machine, ok := e.machines.Get().(*vm.VM)
+	if !ok {
+		machine = &vm.VM{MemoryBudget: memoryBudget}
+	}
+	value, err := machine.Run(rule.condition, &w.facts)
+	e.machines.Put(machine)
+	matched, isBool := value.(bool)
+	if err == nil && isBool {
+		if matched {
+			return Match, ""
+		}
+		return NoMatch, ""
+	}
+	if err == nil {
+		err = fmt.Errorf("the condition gave a %T, not true or false", value)
+	}
+	detail := runtimeDetail(err)
+	if rule.faults.Add(1) == 1 {
+		e.log.Warn("rule failed and counts as not matching",
+			"rule", rule.Name, "error", detail, "recipient", logAddress(w.rcpt.To, e.redact),
+			"hint", "correct its condition; further failures of this rule are only counted")
+	}
+	return Failed, detail
+}
+
+// compiledRule is a rule that passed every check.
+type compiledRule struct {
+	Rule
+
+	builtin   bool
+	condition *vm.Program
+	action    Action
+	enhanced  esmtp.EnhancedCode // zero: not written out
+	text      template           // nil: not written out
+	faults    atomic.Uint64
+}
+
+func (r *compiledRule) step(outcome Outcome) Step {
+	return Step{
+		Rule: r.Name, When: r.When, Action: r.action, Builtin: r.builtin, Outcome: outcome,
+	}
+}

@@ -1,0 +1,118 @@
+package policy
+
+import (
+	"math"
+	"strings"
+
+	"github.com/rcptgate/rcptgate/internal/esmtp"
+)
+
+// LogArgs are the decision's keys and values for one structured log line, the same keys in the same
+// order each time, those without a value left out:
+//
+//	recipient action shadow rule reply ref
+//	verdict reason confidence provider mx stage mx_reply cached   (if the verifier was asked)
+//	wait_ms
+//
+// action is what happened; shadow is what would have happened in enforce mode. reply is ours, code
+// and enhanced code; mx_reply is the mail server's, escaped. With redact the recipient is
+// shortened, and what the mail server wrote loses whatever may be an address or this local part.
+func (d Decision) LogArgs(redact bool) []any {
+	args := []any{"recipient", logAddress(d.Recipient, redact), "action", d.Action.String()}
+	reply := d.Reply
+	if d.Shadow != Continue {
+		args = append(args, "shadow", d.Shadow.String())
+		reply = d.ShadowReply
+	}
+	args = append(args, "rule", d.Rule)
+	if !reply.IsZero() {
+		args = append(args, "reply", codes(reply))
+	}
+	if d.Ref != "" {
+		args = append(args, "ref", d.Ref)
+	}
+	if d.Result != nil {
+		args = append(args, d.resultArgs(redact)...)
+	}
+	return append(args, "wait_ms", d.Elapsed.Milliseconds())
+}
+
+func (d Decision) resultArgs(redact bool) []any {
+	r := d.Result
+	args := []any{
+		"verdict", string(verdictOf(r)),
+		"reason", string(r.Reason),
+		"confidence", math.Round(r.Confidence*1000) / 1000,
+	}
+	if r.Provider != "" {
+		args = append(args, "provider", r.Provider)
+	}
+	if r.MX != "" {
+		args = append(args, "mx", escapeLog(r.MX))
+	}
+	if r.Stage != "" {
+		args = append(args, "stage", string(r.Stage))
+	}
+	if !r.Reply.IsZero() {
+		text := r.Reply.String()
+		if redact {
+			text = redactText(text, d.Recipient)
+		}
+		args = append(args, "mx_reply", text)
+	}
+	return append(args, "cached", r.Cached)
+}
+
+// codes is a reply without its words.
+func codes(r esmtp.Reply) string {
+	code := esmtp.Reply{Code: r.Code, Lines: []string{r.Enhanced().String()}}
+	return strings.TrimSpace(code.String())
+}
+
+func logAddress(a esmtp.Address, redact bool) string {
+	if redact {
+		return a.Redacted()
+	}
+	if a.IsNull() {
+		return "<>"
+	}
+	return string(esmtp.AppendEscaped(nil, a.String(), true))
+}
+
+func escapeLog(s string) string { return string(esmtp.AppendEscaped(nil, s, false)) }
+
+// redactText takes out of a mail server's words what may tell the mailbox: everything that looks
+// like an address, and every word that holds the recipient's local part. text is escaped ASCII.
+func redactText(text string, recipient esmtp.Address) string {
+	local := strings.ToLower(escapeLog(recipient.Local()))
+	if strings.Contains(local, " ") {
+		return "[…]" // a quoted local part with blanks: words cannot tell where it stands
+	}
+	words := strings.Split(text, " ")
+	for i, word := range words {
+		folded := strings.ToLower(word)
+		if looksLikeAddress(folded) || holdsLocal(folded, local) {
+			words[i] = "[…]"
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// looksLikeAddress also knows the @ of URLs, VERP and xtext.
+func looksLikeAddress(word string) bool {
+	for _, at := range []string{"@", "%40", "=40", "+40"} {
+		if strings.Contains(word, at) {
+			return true
+		}
+	}
+	return false
+}
+
+// holdsLocal looks for a local part in a word. One of up to three letters is looked for as a whole
+// word only: "a" is in most words.
+func holdsLocal(word, local string) bool {
+	if len(local) > 3 {
+		return strings.Contains(word, local)
+	}
+	return local != "" && strings.Trim(word, `<>()[]{}"',;:.!?`) == local
+}

@@ -1,0 +1,147 @@
+package policy
+
+import (
+	"context"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/rcptgate/rcptgate/internal/esmtp"
+	"github.com/rcptgate/rcptgate/verify"
+)
+
+// walk is one recipient on its way through the rules. It belongs to one goroutine.
+type walk struct {
+	facts facts // what conditions see; points back here for the lazy names
+
+	ctx      context.Context //nolint:containedctx // the walk is one call of Rcpt, not an object
+	verifier Verifier
+	tx       *Transaction
+	rcpt     esmtp.Rcpt
+	trace    bool
+	start    time.Time
+
+	result *verify.Result // nil until a condition reaches a lazy name
+	asked  bool           // the condition being evaluated reached one
+}
+
+// facts is the environment of conditions: the names that are free. The lazy ones are calls.
+type facts struct {
+	Client     clientFacts  `expr:"client"`
+	Sender     addressFacts `expr:"sender"`
+	Recipient  addressFacts `expr:"recipient"`
+	Size       int          `expr:"size"`
+	NullSender bool         `expr:"null_sender"`
+	Trusted    bool         `expr:"trusted"`
+
+	walk *walk
+}
+
+type clientFacts struct {
+	Addr  string `expr:"addr"`
+	Name  string `expr:"name"`
+	Helo  string `expr:"helo"`
+	Login string `expr:"login"`
+}
+
+type addressFacts struct {
+	Address string `expr:"address"`
+	Local   string `expr:"local"`
+	Domain  string `expr:"domain"`
+}
+
+func newWalk(
+	ctx context.Context, verifier Verifier, tx *Transaction, rcpt esmtp.Rcpt, trace bool,
+) *walk {
+	w := &walk{
+		ctx: ctx, verifier: verifier, tx: tx, rcpt: rcpt, trace: trace, start: time.Now(),
+		facts: facts{
+			Client: clientFacts{
+				Name:  strings.ToLower(tx.Client.Name),
+				Helo:  tx.Client.Helo,
+				Login: tx.Client.Login,
+			},
+			Sender:     factsOf(tx.Mail.From),
+			Recipient:  factsOf(rcpt.To),
+			Size:       clampSize(tx.Mail.Size),
+			NullSender: tx.Mail.From.IsNull(),
+			Trusted:    tx.Client.Trusted,
+		},
+	}
+	if tx.Client.Addr.IsValid() {
+		w.facts.Client.Addr = tx.Client.Addr.Unmap().WithZone("").String()
+	}
+	w.facts.walk = w
+	return w
+}
+
+func factsOf(a esmtp.Address) addressFacts {
+	f := addressFacts{Local: a.Local(), Domain: a.ASCIIDomain()}
+	if f.Address = f.Local; f.Domain != "" {
+		f.Address = a.Key()
+	}
+	return f
+}
+
+func clampSize(size uint64) int {
+	if size > math.MaxInt {
+		return math.MaxInt
+	}
+	return int(size)
+}
+
+// ask asks the verifier, once for each walk.
+func (w *walk) ask() *verify.Result {
+	w.asked = true
+	if w.result == nil {
+		result := w.verifier.Verify(w.ctx, verify.Question{
+			Address:    w.rcpt.To,
+			Sender:     w.tx.Mail.From,
+			NullSender: w.tx.Mail.From.IsNull(),
+			UTF8:       w.tx.Mail.UTF8,
+			Helo:       w.tx.Client.Helo,
+			Budget:     w.tx.Budget,
+			Trace:      w.trace,
+		})
+		w.result = &result
+	}
+	return w.result
+}
+
+func (w *walk) verdict() verify.Verdict { return verdictOf(w.ask()) }
+
+func (w *walk) proven() bool { return isProven(w.ask()) }
+
+// verdictOf reads the zero value as what it means.
+func verdictOf(r *verify.Result) verify.Verdict {
+	if r.Verdict == "" {
+		return verify.Unknown
+	}
+	return r.Verdict
+}
+
+// isProven is the one condition under which a verdict refuses for good.
+func isProven(r *verify.Result) bool {
+	return r != nil && r.Verdict == verify.Undeliverable && r.Proof
+}
+
+// conclude makes the decision of the rule that matched. Without one, which the last built-in rule
+// prevents, the recipient is accepted: nothing is refused without a rule that says so.
+func (w *walk) conclude(rule *compiledRule, shadow bool) Decision {
+	d := Decision{Recipient: w.rcpt.To, Action: Accept, Result: w.result}
+	if rule == nil {
+		return d
+	}
+	d.Rule = rule.Name
+	if rule.action == Accept {
+		return d
+	}
+	d.Ref = newRef()
+	action, reply := w.refuse(rule, d.Ref)
+	if shadow {
+		d.Shadow, d.ShadowReply = action, reply
+		return d
+	}
+	d.Action, d.Reply = action, reply
+	return d
+}
