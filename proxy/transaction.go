@@ -1,0 +1,220 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/rcptgate/rcptgate/internal/esmtp"
+	"github.com/rcptgate/rcptgate/policy"
+	"github.com/rcptgate/rcptgate/proxy/relay"
+	"github.com/rcptgate/rcptgate/proxy/wire"
+)
+
+// transaction is one message: from MAIL to the relay's answer.
+type transaction struct {
+	s       *session
+	id      string
+	mail    *esmtp.Mail
+	decide  policy.Transaction
+	up      *relay.Tx
+	started time.Time
+
+	queue    []*recipient // from the one in hand on
+	asked    int          // recipients put to the policy, not refused so far
+	accepted int
+	deferred int // 4yz
+	refused  int // 5yz
+	done     bool
+}
+
+// recipient is one RCPT on its way: decided, then passed on, then answered.
+type recipient struct {
+	cmd      *esmtp.Rcpt
+	decided  chan struct{} // closed when decision is set
+	decision policy.Decision
+	reply    esmtp.Reply // the client's; zero until it is known
+	relayed  bool
+	relayErr error
+}
+
+// answer is the reply to the RCPT in hand.
+func (t *transaction) answer(cmd *esmtp.Rcpt) esmtp.Reply {
+	if len(t.queue) == 0 || t.queue[0].cmd != cmd {
+		t.ask([]*esmtp.Rcpt{cmd})
+	}
+	t.ask(t.s.conn.Upcoming())
+	// Those that came together are waited for together. Each has the same budget and they
+	// started at the same time, so this takes no longer than one of them may.
+	group := t.queue
+	for _, r := range group {
+		if r.reply.IsZero() {
+			t.s.conn.Await(r.decided, t.ask)
+		}
+	}
+	if group[0].reply.IsZero() {
+		t.forward()
+	}
+	r := t.queue[0]
+	t.queue = t.queue[1:]
+	t.count(r)
+	t.logRecipient(r)
+	return r.reply
+}
+
+// ask has recipients decided, side by side.
+func (t *transaction) ask(cmds []*esmtp.Rcpt) {
+	for _, cmd := range cmds {
+		r := &recipient{cmd: cmd, decided: make(chan struct{})}
+		t.queue = append(t.queue, r)
+		if limit := t.s.srv.cfg.MaxRecipients; limit > 0 && t.asked >= limit {
+			r.reply = tooMany
+			close(r.decided)
+			continue
+		}
+		t.asked++
+		tx := t.decide // the engine reads it while later recipients are asked about
+		tx.Recipients = t.accepted
+		go func() {
+			defer close(r.decided)
+			r.decision = t.s.srv.policy.Rcpt(context.Background(), &tx, *r.cmd)
+		}()
+	}
+}
+
+// forward gives the recipient in hand its reply: the policy's refusal, or the relay's
+// answer. The accepted ones behind it that are decided too go to the relay in the same
+// write, as far as the order allows.
+func (t *transaction) forward() {
+	var batch []*recipient
+	var cmds []esmtp.Rcpt
+	for _, r := range t.queue {
+		if !isClosed(r.decided) {
+			break
+		}
+		switch {
+		case !r.reply.IsZero():
+		case r.decision.Action != policy.Accept:
+			r.reply = r.decision.Reply
+		default:
+			batch = append(batch, r)
+			cmds = append(cmds, *r.cmd)
+		}
+	}
+	if len(batch) == 0 || t.queue[0] != batch[0] {
+		return // the one in hand was refused; the others wait for their turn
+	}
+	replies, err := t.up.Rcpt(context.Background(), cmds)
+	for i, r := range batch {
+		r.relayed = true
+		if err != nil {
+			r.reply, r.relayErr = err.Reply, err
+			continue
+		}
+		r.reply = replies[i]
+		if r.reply.Code == 421 {
+			r.reply.Code = 451 // the relay's connection ends, not the client's
+		}
+	}
+}
+
+func (t *transaction) count(r *recipient) {
+	switch {
+	case r.reply.Positive():
+		t.accepted++
+	case r.reply.Permanent():
+		t.refused++
+		t.asked--
+	default:
+		t.deferred++
+		if !r.reply.IsZero() && r.decision.Action != policy.Continue {
+			t.asked--
+		}
+	}
+}
+
+// message takes the message and returns the reply to its end, or to a refused DATA.
+func (t *transaction) message() esmtp.Reply {
+	ctx := context.Background()
+	m := &messageLog{start: time.Now(), upstream: t.up.Upstream()}
+	defer t.logMessage(m)
+	r, err := t.up.Data(ctx)
+	if err != nil {
+		return m.failed(err)
+	}
+	if r.Code != 354 {
+		m.outcome = "refused by the relay at DATA"
+		return m.answered(r)
+	}
+	if err := t.s.conn.BeginBody(); err != nil {
+		return m.lost(err)
+	}
+	size, readErr := t.s.conn.ReadBody(func(p []byte) error { return t.up.Write(ctx, p) })
+	m.size, m.received = size, time.Now()
+	if readErr != nil {
+		return t.notTaken(m, readErr)
+	}
+	r, err = t.up.Finish(ctx)
+	t.done = true
+	if err != nil {
+		return m.failed(err)
+	}
+	m.outcome = "passed on"
+	if !r.Positive() {
+		m.outcome = "refused by the relay"
+	}
+	return m.answered(r)
+}
+
+// notTaken is the answer to a message that was not passed on whole. The relay gets no end
+// of data: its connection is closed.
+func (t *transaction) notTaken(m *messageLog, err error) esmtp.Reply {
+	t.up.Abort()
+	var sink *wire.SinkError
+	var failure *relay.Error
+	switch {
+	case errors.Is(err, wire.ErrBare):
+		m.outcome = "refused: " + wire.ErrBare.Error()
+		return m.answered(esmtp.NewReply(550, esmtp.EnhancedCode{5, 5, 2},
+			"Bare CR, bare LF or NUL in the message; lines end with CR LF"))
+	case errors.Is(err, wire.ErrTooBig):
+		m.outcome = "refused: " + wire.ErrTooBig.Error()
+		return m.answered(esmtp.NewReply(552, esmtp.EnhancedCode{5, 3, 4},
+			"Message size exceeds the limit"))
+	case errors.As(err, &sink) && errors.As(sink.Err, &failure):
+		return m.failed(failure)
+	}
+	return m.lost(err)
+}
+
+// end forgets the transaction. An open one at the relay is reset, without waiting.
+func (t *transaction) end() {
+	if !t.done {
+		t.done = true
+		t.up.Abort()
+	}
+}
+
+func isClosed(ch <-chan struct{}) bool {
+	select {
+	case <-ch:
+		return true
+	default:
+		return false
+	}
+}
+
+// queueID finds the relay's name for the message in its reply, "" if it says none: Postfix
+// and many others write "queued as ID", Exim "OK id=ID".
+func queueID(r esmtp.Reply) string {
+	text := r.Text()
+	for _, mark := range []string{"queued as ", "OK id="} {
+		if _, rest, ok := strings.Cut(text, mark); ok {
+			id, _, _ := strings.Cut(rest, " ")
+			id, _, _ = strings.Cut(id, "\n")
+			return string(esmtp.AppendEscaped(nil, id, false))
+		}
+	}
+	return ""
+}

@@ -1,0 +1,417 @@
+package wire
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/rcptgate/rcptgate/internal/esmtp"
+)
+
+// flushAt is how many octets of replies are held back at most while more commands wait.
+const flushAt = 16 << 10
+
+// Conn is one client connection as go-smtp sees it. Read and Write belong to go-smtp, the
+// methods documented for the session to the session that go-smtp calls; both run in the
+// connection's one goroutine. Only wake, kill and Close may be called from others.
+type Conn struct {
+	net.Conn // the socket
+
+	cfg    *Config
+	l      *Listener
+	remote netip.Addr
+	port   uint16
+
+	in   input
+	out  []byte // complete replies that were not sent yet
+	rep  []byte // go-smtp's reply to the command in hand, complete when it calls Read
+	pend []byte // what go-smtp's next Reads are given
+
+	verb     verb
+	begun    bool        // the client was told 354
+	dotGiven bool        // go-smtp was shown the end of its empty message
+	override esmtp.Reply // the session's reply; replaces go-smtp's
+	closing  bool        // close once the replies are sent
+
+	helo     string
+	extended bool // EHLO, not HELO
+	xforward esmtp.XForward
+	trusted  bool // sent XFORWARD from a network that may
+
+	mail  *esmtp.Mail
+	rcpt  *esmtp.Rcpt
+	ahead []*esmtp.Rcpt // RCPT commands behind the one in hand, already parsed
+
+	inTx     bool // MAIL was accepted, the transaction is not over
+	messages int  // transactions that reached DATA
+	errs     int  // protocol errors
+	refused  int  // recipients refused with 5yz
+	delay    bool // the reply in hand costs ErrorDelay
+
+	mu      sync.Mutex
+	waiting bool // blocked on a command line, outside a transaction
+	dead    bool
+	gone    chan struct{} // closed with the connection
+}
+
+func newConn(nc net.Conn, l *Listener) *Conn {
+	c := &Conn{Conn: nc, cfg: l.cfg, l: l, gone: make(chan struct{})}
+	c.remote, c.port = remoteAddr(nc.RemoteAddr())
+	return c
+}
+
+// Client is the address and port of the socket's other end.
+func (c *Conn) Client() (netip.Addr, uint16) { return c.remote, c.port }
+
+// Helo is what the client called itself, and whether it did so with EHLO.
+func (c *Conn) Helo() (name string, extended bool) { return c.helo, c.extended }
+
+// XForward is the original client as the trusted client told it for the transaction in
+// hand. Like Postfix, it is forgotten after each message, RSET and EHLO.
+func (c *Conn) XForward() esmtp.XForward { return c.xforward }
+
+// Trusted says whether the client sent XFORWARD and was allowed to. Such a client is a
+// mail server's filter connection: it is never delayed nor answered 421.
+func (c *Conn) Trusted() bool { return c.trusted }
+
+// Mail is the MAIL command in hand or of the transaction, nil before the first.
+func (c *Conn) Mail() *esmtp.Mail { return c.mail }
+
+// Rcpt is the RCPT command in hand.
+func (c *Conn) Rcpt() *esmtp.Rcpt { return c.rcpt }
+
+// Draining says whether the server is shutting down.
+func (c *Conn) Draining() bool { return c.l.Draining() }
+
+// HarvestLimit says whether a direct client has had so many recipients refused that the
+// next unknown one is to be answered 452 instead of telling it more.
+func (c *Conn) HarvestLimit() bool {
+	return !c.trusted && c.cfg.HardErrorLimit > 0 && c.refused >= c.cfg.HardErrorLimit
+}
+
+// SetReply sets the reply to the command in hand, whatever go-smtp says to it. A 421
+// closes the connection behind it.
+func (c *Conn) SetReply(r esmtp.Reply) { c.override = r }
+
+// Write takes go-smtp's reply. Nothing is sent here.
+func (c *Conn) Write(p []byte) (int, error) {
+	c.rep = append(c.rep, p...)
+	return len(p), nil
+}
+
+// Read gives go-smtp the next command line. Replies are sent when the client's pipelined
+// commands are used up, in one write.
+func (c *Conn) Read(p []byte) (int, error) {
+	if len(c.pend) == 0 {
+		if err := c.next(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, c.pend)
+	c.pend = c.pend[n:]
+	return n, nil
+}
+
+// SetReadDeadline does nothing: go-smtp's deadlines are absolute for a whole message.
+func (c *Conn) SetReadDeadline(time.Time) error { return nil }
+
+// SetWriteDeadline does nothing, see SetReadDeadline.
+func (c *Conn) SetWriteDeadline(time.Time) error { return nil }
+
+// SetDeadline does nothing, see SetReadDeadline.
+func (c *Conn) SetDeadline(time.Time) error { return nil }
+
+// Close sends what was not sent yet and closes the socket.
+func (c *Conn) Close() error {
+	c.settle()
+	_ = c.flushWithin(5 * time.Second)
+	return c.kill()
+}
+
+// kill closes the socket at once.
+func (c *Conn) kill() error {
+	c.mu.Lock()
+	if c.dead {
+		c.mu.Unlock()
+		return nil
+	}
+	c.dead = true
+	close(c.gone)
+	c.mu.Unlock()
+	c.l.forget(c)
+	return c.Conn.Close()
+}
+
+// wake ends the wait for a command of a connection that has nothing to lose.
+func (c *Conn) wake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.waiting && !c.dead {
+		_ = c.Conn.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// next brings c.pend to hold the next line for go-smtp. Its only error is io.EOF: what
+// there was to say to the client has been said here.
+func (c *Conn) next() error {
+	if c.verb == verbData && !c.dotGiven && bytes.HasPrefix(c.rep, []byte("354")) {
+		// The session is done with the message, or refused DATA: go-smtp asks for the
+		// message, which it is to find empty.
+		c.rep, c.dotGiven = c.rep[:0], true
+		c.pend = append(c.pend[:0], ".\r\n"...)
+		return nil
+	}
+	for {
+		c.settle()
+		if err := c.penalty(); err != nil {
+			return err
+		}
+		if c.closing {
+			_ = c.flush()
+			return io.EOF
+		}
+		if len(c.out) > flushAt {
+			if c.flush() != nil {
+				return io.EOF
+			}
+		}
+		c.endCommand()
+		if len(c.ahead) > 0 {
+			c.rcpt, c.ahead = c.ahead[0], c.ahead[1:]
+			c.hand(verbRcpt, rcptLine)
+			return nil
+		}
+		line, err := c.readLine()
+		if err != nil {
+			return err
+		}
+		if c.dispatch(line); len(c.pend) > 0 {
+			return nil
+		}
+	}
+}
+
+// settle turns the reply to the command in hand into octets for the client.
+func (c *Conn) settle() {
+	if c.verb == verbData && !c.dotGiven && bytes.HasPrefix(c.rep, []byte("354")) {
+		_, c.rep, _ = bytes.Cut(c.rep, []byte("\n")) // the session sent its own 354
+	}
+	r, ours := c.override, !c.override.IsZero()
+	c.override = esmtp.Reply{}
+	if !ours && len(c.rep) > 0 {
+		r, ours = c.replace()
+	}
+	code := r.Code
+	if !ours && len(c.rep) >= 3 {
+		code = int(c.rep[0]-'0')*100 + int(c.rep[1]-'0')*10 + int(c.rep[2]-'0')
+	}
+	switch {
+	case code == 0:
+		return
+	case code == 421 && c.trusted:
+		code = 451
+		if !ours {
+			r, ours = esmtp.NewReply(code, esmtp.EnhancedCode{4, 3, 0}, "Internal error, try again later"), true
+		}
+		r.Code = code
+	case code == 421, code == 221:
+		c.closing = true
+	}
+	if ours {
+		c.out = r.Append(c.out, c.mail != nil && c.mail.UTF8)
+	} else {
+		c.out = append(c.out, c.rep...)
+	}
+	c.rep = c.rep[:0]
+	c.account(code)
+}
+
+// account keeps the state of the transaction and the error counts by the reply that the
+// client gets.
+func (c *Conn) account(code int) {
+	switch {
+	case c.verb == verbMail && code == 250:
+		c.inTx = true
+	case c.verb == verbData && c.dotGiven:
+		c.messages++
+	}
+	if c.verb == verbData && !c.begun && c.in.len() > 0 {
+		// DATA is the last command of a pipelined group (RFC 2920 section 3.1). What
+		// stands behind a refused one is a message sent unasked, and no commands.
+		c.closing = true
+	}
+	if code < 500 || c.trusted {
+		return
+	}
+	switch c.verb {
+	case verbRcpt:
+		c.refused++
+	case verbData, verbMail:
+		return // the answer of a relay or a policy, not the client's mistake
+	default:
+		c.errs++
+	}
+	c.mistake()
+}
+
+func (c *Conn) mistake() {
+	if c.cfg.SoftErrorLimit > 0 && c.errs+c.refused > c.cfg.SoftErrorLimit {
+		c.delay = true
+	}
+	if c.cfg.HardErrorLimit > 0 && c.errs >= c.cfg.HardErrorLimit && !c.closing {
+		c.out = esmtp.NewReply(421, esmtp.EnhancedCode{4, 7, 0},
+			"Too many errors, closing the connection").Append(c.out, false)
+		c.closing = true
+	}
+}
+
+// penalty holds back the reply to a mistake beyond SoftErrorLimit, as Postfix's
+// smtpd_error_sleep_time does.
+func (c *Conn) penalty() error {
+	if !c.delay {
+		return nil
+	}
+	c.delay = false
+	t := time.NewTimer(c.cfg.ErrorDelay)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-c.gone:
+		return io.EOF
+	}
+}
+
+// endCommand forgets the command in hand and, where it ended one, the transaction.
+func (c *Conn) endCommand() {
+	ended := c.verb == verbRset || c.verb == verbEhlo || c.verb == verbHelo ||
+		c.verb == verbData && c.dotGiven
+	if ended {
+		c.inTx, c.mail, c.xforward = false, nil, esmtp.XForward{}
+	}
+	c.verb, c.rcpt, c.begun, c.dotGiven = verbNone, nil, false, false
+}
+
+// hand gives go-smtp a line.
+func (c *Conn) hand(v verb, line string) {
+	c.verb = v
+	c.pend = append(c.pend[:0], line...)
+}
+
+// flush sends the replies.
+func (c *Conn) flush() error { return c.flushWithin(c.cfg.Timeout) }
+
+func (c *Conn) flushWithin(d time.Duration) error {
+	if len(c.out) == 0 {
+		return nil
+	}
+	if d > 0 {
+		if err := c.Conn.SetWriteDeadline(time.Now().Add(d)); err != nil {
+			return err
+		}
+	}
+	_, err := c.Conn.Write(c.out)
+	c.out = c.out[:0]
+	if cap(c.out) > 2*flushAt {
+		c.out = nil
+	}
+	if err != nil {
+		_ = c.kill()
+	}
+	return err
+}
+
+// readLine returns the next command line without its CR LF. The line is valid until the
+// next read.
+func (c *Conn) readLine() ([]byte, error) {
+	if line, ok := c.in.line(); ok {
+		return c.checkLine(line)
+	}
+	c.in.shrink()
+	if err := c.flush(); err != nil {
+		return nil, io.EOF
+	}
+	deadline := time.Time{}
+	if c.cfg.Timeout > 0 {
+		deadline = time.Now().Add(c.cfg.Timeout) // absolute: for the whole line
+	}
+	for {
+		if c.in.len() > MaxLine {
+			return nil, c.bye(500, esmtp.EnhancedCode{5, 5, 2}, "Line too long")
+		}
+		if err := c.wait(deadline); err != nil {
+			return nil, c.lost(err)
+		}
+		if line, ok := c.in.line(); ok {
+			return c.checkLine(line)
+		}
+	}
+}
+
+// wait reads once, so that Drain can end it where the connection is idle.
+func (c *Conn) wait(deadline time.Time) error {
+	idle := !c.inTx && (!c.trusted || c.messages > 0)
+	c.mu.Lock()
+	c.waiting = idle
+	err := c.Conn.SetReadDeadline(deadline)
+	if idle && c.Draining() {
+		err = c.Conn.SetReadDeadline(time.Unix(1, 0))
+	}
+	c.mu.Unlock()
+	if err == nil {
+		err = c.in.fill(c.Conn)
+	}
+	c.mu.Lock()
+	c.waiting = false
+	c.mu.Unlock()
+	return err
+}
+
+// lost ends a connection that gave no command: shut down, too slow, or gone.
+func (c *Conn) lost(err error) error {
+	var ne net.Error
+	if !errors.As(err, &ne) || !ne.Timeout() {
+		c.in.reset() // a line without its CR LF is not a command
+		_ = c.kill()
+		return io.EOF
+	}
+	if c.Draining() && !c.inTx {
+		return c.bye(421, esmtp.EnhancedCode{4, 3, 2}, "Service shutting down, try again later")
+	}
+	return c.bye(421, esmtp.EnhancedCode{4, 4, 2}, "Timeout waiting for a command")
+}
+
+// bye sends a last reply and ends the connection. A trusted client is told nothing with
+// 421: it would pass it on and drop its own client.
+func (c *Conn) bye(code int, e esmtp.EnhancedCode, text string) error {
+	c.closing = true
+	if code != 421 || !c.trusted {
+		c.out = esmtp.NewReply(code, e, text).Append(c.out, false)
+	}
+	_ = c.flush()
+	return io.EOF
+}
+
+// checkLine refuses what is not a line of RFC 5321 section 2.3.8: only CR LF ends it, and
+// no bare CR, no NUL and no other control octet but a tab stands in it.
+func (c *Conn) checkLine(line []byte) ([]byte, error) {
+	if len(line) < 2 || line[len(line)-2] != '\r' {
+		return nil, c.bye(500, esmtp.EnhancedCode{5, 5, 2},
+			"Bare LF received: a command ends with CR LF")
+	}
+	line = line[:len(line)-2]
+	if len(line)+2 > MaxLine {
+		return nil, c.bye(500, esmtp.EnhancedCode{5, 5, 2}, "Line too long")
+	}
+	for _, b := range line {
+		if b < ' ' && b != '\t' || b == 0x7f {
+			return nil, c.bye(500, esmtp.EnhancedCode{5, 5, 2},
+				"Control octet or bare CR in a command")
+		}
+	}
+	return line, nil
+}
