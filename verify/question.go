@@ -1,7 +1,9 @@
 package verify
 
 import (
+	"cmp"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
@@ -16,8 +18,10 @@ type Question struct {
 	// NullSender: the mail comes from <> (a bounce). Such recipients are answered
 	// from memory only, never probed: two verifiers must not call each other.
 	NullSender bool
-	UTF8       bool   // the transaction was opened with SMTPUTF8
-	Helo       string // what the client greeted with; our own name means a loop
+	// UTF8: the transaction was opened with SMTPUTF8. The walk goes by the address
+	// itself, which tells whether it needs it.
+	UTF8 bool
+	Helo string // what the client greeted with; our own name means a loop
 	// Budget bounds the waiting of all recipients of one message together; nil:
 	// only Config.RcptBudget and the context do.
 	Budget     *Budget
@@ -59,4 +63,25 @@ type Config struct {
 	MaxFlights int
 
 	Log *slog.Logger // nil: no log
+}
+
+func (c Config) withDefaults() Config {
+	c.RcptBudget = cmp.Or(c.RcptBudget, 8*time.Second)
+	c.ProbeTimeout = cmp.Or(c.ProbeTimeout, time.Minute)
+	c.PositiveExpire = cmp.Or(c.PositiveExpire, 7*24*time.Hour)
+	c.PositiveRefresh = cmp.Or(c.PositiveRefresh, 24*time.Hour)
+	c.NegativeExpire = cmp.Or(c.NegativeExpire, 24*time.Hour)
+	c.NegativeRefresh = cmp.Or(c.NegativeRefresh, time.Hour)
+	c.TemporaryExpire = cmp.Or(c.TemporaryExpire, 5*time.Minute)
+	c.CacheSize = cmp.Or(c.CacheSize, 100_000)
+	c.MaxFlights = cmp.Or(c.MaxFlights, 2000)
+	c.Helo = strings.TrimSuffix(c.Helo, ".")
+	if c.FallbackSender.IsNull() {
+		// An error leaves it null, and a probe without a sender is not made.
+		c.FallbackSender, _ = esmtp.ParseAddress("double-bounce@"+c.Helo, false)
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
 }

@@ -12,8 +12,8 @@
 // reply to RCPT whose enhanced code speaks of the recipient or its domain. It is
 // never true for a 4xx, before RCPT, for x.7.z, x.0.0 or x.4.z, or for a bare code.
 //
-// LIMITS. The text of the reply and the provider are carried in Input but are not
-// read: a server that puts a wrong enhanced code in front of a right text is
+// LIMITS. The provider and the words of the reply are carried in Input but are not
+// read, only the enhanced codes at the start of further lines: a server that puts a wrong enhanced code in front of a right text is
 // believed by its code. What the code leaves open is said with low confidence.
 package reply
 

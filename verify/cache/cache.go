@@ -1,0 +1,122 @@
+// Package cache is a bounded memory of values that each have their own end.
+//
+//	c := cache.New[Result](100_000)
+//	c.Put(key, cache.Entry[Result]{Value: r, Stored: now, Refresh: now.Add(day), Expire: now.Add(week)})
+//	if e, ok := c.Get(key, now); ok { ... }
+//
+// It is safe for concurrent use. The keys are spread over 16 least-recently-used
+// lists with a lock each, by a hash with a secret seed, so nobody outside can aim at
+// one list. Time is an argument: the cache reads no clock and starts no goroutine.
+//
+// LIMITS. Values are counted, not octets: the caller bounds the size of a value. An
+// expired entry is never returned, but keeps its place until it is touched, pushed
+// out, or removed by Sweep. The bound is kept for each list, so a cache of size n
+// may push out an entry a little before it holds n.
+package cache
+
+import (
+	"hash/maphash"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+const shards = 16
+
+// Entry is a value and its times.
+type Entry[V any] struct {
+	Value   V
+	Stored  time.Time // when the value was learnt
+	Refresh time.Time // from here on it should be learnt anew; the caller's business
+	Expire  time.Time // from here on it does not exist
+}
+
+// Cache holds entries by key. Use [New].
+type Cache[V any] struct {
+	seed   maphash.Seed
+	shards [shards]shard[V]
+}
+
+type shard[V any] struct {
+	mu  sync.Mutex
+	lru *simplelru.LRU[string, Entry[V]] // guarded by mu
+}
+
+// New returns an empty cache for about size entries; a size below 16 counts as 16.
+func New[V any](size int) *Cache[V] {
+	c := &Cache[V]{seed: maphash.MakeSeed()}
+	each := max(1, (size+shards-1)/shards)
+	for i := range c.shards {
+		// The only error is a size below 1.
+		c.shards[i].lru, _ = simplelru.NewLRU[string, Entry[V]](each, nil)
+	}
+	return c
+}
+
+func (c *Cache[V]) shard(key string) *shard[V] {
+	return &c.shards[maphash.String(c.seed, key)%shards]
+}
+
+// Get returns the entry of key, unless it has expired at now.
+func (c *Cache[V]) Get(key string, now time.Time) (Entry[V], bool) {
+	s := c.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.lru.Get(key)
+	if !ok {
+		return Entry[V]{}, false
+	}
+	if !now.Before(e.Expire) {
+		s.lru.Remove(key)
+		return Entry[V]{}, false
+	}
+	return e, true
+}
+
+// Put stores the entry of key in place of an earlier one. When the list is full, its
+// least recently used entry goes.
+func (c *Cache[V]) Put(key string, e Entry[V]) {
+	s := c.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lru.Add(key, e)
+}
+
+// Delete forgets key.
+func (c *Cache[V]) Delete(key string) {
+	s := c.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lru.Remove(key)
+}
+
+// Len returns the number of entries held, expired ones included.
+func (c *Cache[V]) Len() int {
+	n := 0
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		n += s.lru.Len()
+		s.mu.Unlock()
+	}
+	return n
+}
+
+// Sweep removes what has expired at now. It holds one list at a time, for about a
+// millisecond for 10 000 entries.
+func (c *Cache[V]) Sweep(now time.Time) {
+	for i := range c.shards {
+		c.shards[i].sweep(now)
+	}
+}
+
+func (s *shard[V]) sweep(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, key := range s.lru.Keys() {
+		if e, ok := s.lru.Peek(key); ok && !now.Before(e.Expire) {
+			s.lru.Remove(key)
+		}
+	}
+}
