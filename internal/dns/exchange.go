@@ -64,7 +64,7 @@ func (r *Resolver) askServers(ctx context.Context, q question) (Answer, chain) {
 				return last, chain{}
 			}
 			a, c, err := r.try(ctx, server, q)
-			if err == nil && a.Status != Failure {
+			if err == nil && (a.Status != Failure || c.open != "") {
 				r.good.Store(&server)
 				return a, c
 			}

@@ -1,0 +1,490 @@
+package dns
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	mdns "github.com/miekg/dns"
+)
+
+func TestResolverAnswers(t *testing.T) {
+	for _, streamOnly := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &nameServer{streamOnly: streamOnly, reply: zone(t,
+				"a.test. 300 IN MX 10 mx.test.", "mx.test. 300 IN A 5.9.0.1",
+				"mx.test. 300 IN AAAA 2a01::1", `a.test. 300 IN TXT "hello"`,
+				"1.0.9.5.in-addr.arpa. 300 IN PTR mx.test.")}
+			r := s.resolver(t)
+			if got := r.MX(t.Context(), "A.Test"); got.Status != NoError || got.MX[0].Host != "mx.test" {
+				t.Errorf("MX: %+v", got)
+			}
+			got := r.Addrs(t.Context(), "mx.test.")
+			if diff := cmp.Diff(addrs("5.9.0.1", "2a01::1"), got.Addrs, compareAddr()); diff != "" {
+				t.Error(diff)
+			}
+			if got := r.TXT(t.Context(), "a.test"); got.Status != NoError || got.Txt[0] != "hello" {
+				t.Errorf("TXT: %+v", got)
+			}
+			ptr := r.PTR(t.Context(), netip.MustParseAddr("::ffff:5.9.0.1"))
+			if ptr.Status != NoError || ptr.Names[0] != "mx.test" {
+				t.Errorf("PTR: %+v", ptr)
+			}
+			if got := r.MX(t.Context(), "mx.test"); got.Status != NoData {
+				t.Errorf("NODATA: %+v", got)
+			}
+			if got := r.MX(t.Context(), "none.test"); got.Status != NXDomain {
+				t.Errorf("NXDOMAIN: %+v", got)
+			}
+			if got := r.PTR(t.Context(), netip.Addr{}); got.Status != Failure {
+				t.Errorf("PTR of nothing: %+v", got)
+			}
+		})
+	}
+}
+
+func TestBadNames(t *testing.T) {
+	s := &nameServer{reply: zone(t)}
+	r := s.resolver(t)
+	for _, name := range []string{
+		"", "a b.test", `a\.b.test`, "a\x00b.test", "ü.test", "a..test", ".test",
+		strings.Repeat("a", 64) + ".test", strings.Repeat("abc.", 70) + "test",
+	} {
+		if got := r.MX(t.Context(), name); got.Status != Failure || got.Detail == "" {
+			t.Errorf("MX(%q) = %+v", name, got)
+		}
+	}
+	if s.count() != 0 {
+		t.Errorf("asked: %v", s.queries)
+	}
+}
+
+func TestCacheTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &nameServer{reply: zone(t, "a.test. 600 IN MX 10 mx.test.")}
+		r := s.resolver(t)
+		at := func(name string, wait time.Duration, queries int) {
+			t.Helper()
+			time.Sleep(wait)
+			r.MX(t.Context(), name)
+			if s.count() != queries {
+				t.Errorf("%s after %v: %d queries, want %d", name, wait, s.count(), queries)
+			}
+		}
+		at("a.test", 0, 1)
+		at("a.test", 599*time.Second, 1)
+		at("a.test", time.Second, 2)
+		at("none.test", 0, 3)
+		at("none.test", 299*time.Second, 3) // the minimum of the SOA record
+		at("none.test", time.Second, 4)
+		if got := r.MX(t.Context(), "none.test"); got.Status != NXDomain || got.TTL != 300*time.Second {
+			t.Errorf("from the cache: %+v", got)
+		}
+	})
+}
+
+func TestFailuresAreBriefAndTemporary(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broken := true
+		good := zone(t, "a.test. 600 IN MX 10 mx.test.")
+		s := &nameServer{reply: func(network string, q *mdns.Msg) [][]byte {
+			if broken {
+				return [][]byte{pack(new(mdns.Msg).SetRcode(q, mdns.RcodeServerFailure))}
+			}
+			return good(network, q)
+		}}
+		r := s.resolver(t)
+		if got := r.MX(t.Context(), "a.test"); got.Status != Failure ||
+			!strings.Contains(got.Detail, "SERVFAIL") {
+			t.Fatalf("%+v", got)
+		}
+		if s.count() != 2 { // each server once: SERVFAIL is not asked for again
+			t.Errorf("%d queries: %v", s.count(), s.queries)
+		}
+		broken = false
+		time.Sleep(29 * time.Second)
+		if got := r.MX(t.Context(), "a.test"); got.Status != Failure {
+			t.Errorf("not remembered: %+v", got)
+		}
+		time.Sleep(time.Second)
+		if got := r.MX(t.Context(), "a.test"); got.Status != NoError {
+			t.Errorf("remembered too long: %+v", got)
+		}
+	})
+}
+
+func TestSilentServersAreTriedInTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &nameServer{reply: func(string, *mdns.Msg) [][]byte { return nil }}
+		r := s.resolver(t)
+		start := time.Now()
+		got := r.MX(t.Context(), "a.test")
+		if got.Status != Failure || !strings.Contains(got.Detail, "timeout") {
+			t.Errorf("%+v", got)
+		}
+		if took := time.Since(start); took != 8*time.Second || s.count() != 4 {
+			t.Errorf("%d queries in %v, want 2 tries at 2 servers of 2 s", s.count(), took)
+		}
+	})
+}
+
+func TestDeadServerCostsItsTimeoutOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &nameServer{reply: zone(t, "a.test. 600 IN MX 10 mx.test.")}
+		r, err := New(Config{
+			Servers: []string{"192.0.2.1:53", "192.0.2.2:53"},
+			Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+				if address == "192.0.2.1:53" {
+					<-ctx.Done()
+					return nil, ctx.Err()
+				}
+				return s.dial(ctx, network, address)
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		for i, want := range []time.Duration{2 * time.Second, 0, 0} {
+			start := time.Now()
+			got := r.MX(t.Context(), []string{"a.test", "b.test", "c.test"}[i])
+			if got.Status == Failure || got.Server != "192.0.2.2:53" || time.Since(start) != want {
+				t.Errorf("question %d: %+v after %v, want %v", i, got, time.Since(start), want)
+			}
+		}
+	})
+}
+
+func TestSingleFlightOutlivesTheCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answer := zone(t, "a.test. 600 IN MX 10 mx.test.")
+		s := &nameServer{reply: func(network string, q *mdns.Msg) [][]byte {
+			time.Sleep(time.Second)
+			return answer(network, q)
+		}}
+		r := s.resolver(t)
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		if got := r.MX(ctx, "a.test"); got.Status != Failure {
+			t.Errorf("the impatient: %+v", got)
+		}
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() {
+				if got := r.MX(t.Context(), "a.test"); got.Status != NoError {
+					t.Errorf("the patient: %+v", got)
+				}
+			})
+		}
+		wg.Wait()
+		if s.count() != 1 {
+			t.Errorf("%d queries", s.count())
+		}
+		if got := r.MX(ctx, "a.test"); got.Status != NoError {
+			t.Errorf("a context that is over must not hide the cache: %+v", got)
+		}
+		if got := r.MX(ctx, "b.test"); got.Status != Failure || s.count() != 1 {
+			t.Errorf("a context that is over must not start a query: %+v, %d", got, s.count())
+		}
+	})
+}
+
+func TestCloseEndsQueries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &nameServer{reply: func(string, *mdns.Msg) [][]byte { return nil }}
+		r := s.resolver(t)
+		done := make(chan Answer)
+		go func() { done <- r.MX(context.Background(), "a.test") }()
+		synctest.Wait()
+		start := time.Now()
+		r.Close()
+		if got := <-done; got.Status != Failure || time.Since(start) != 0 {
+			t.Errorf("%+v after %v", got, time.Since(start))
+		}
+		if got := r.MX(t.Context(), "a.test"); !strings.Contains(got.Detail, "closed") {
+			t.Errorf("after Close: %+v", got)
+		}
+	})
+}
+
+func TestForgedDatagramsAreIgnored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		good := zone(t, "a.test. 600 IN MX 10 mx.test.")
+		forged := func(q *mdns.Msg) [][]byte {
+			evil := new(mdns.Msg).SetReply(q)
+			evil.Answer = parseRRs(t, "a.test. 600 IN MX 1 evil.test.")
+			id := evil.Copy()
+			id.Id++
+			name := evil.Copy()
+			name.Question[0].Name = "b.test."
+			qtype := evil.Copy()
+			qtype.Question[0].Qtype = mdns.TypeA
+			query := evil.Copy()
+			query.Response = false
+			none := evil.Copy()
+			none.Question = nil
+			return [][]byte{
+				pack(id), pack(name), pack(qtype), pack(query), pack(none), {}, {1, 2, 3},
+			}
+		}
+		s := &nameServer{reply: func(network string, q *mdns.Msg) [][]byte {
+			return append(forged(q), good(network, q)...)
+		}}
+		got := s.resolver(t).MX(t.Context(), "a.test")
+		if got.Status != NoError || got.MX[0].Host != "mx.test" || s.count() != 1 {
+			t.Errorf("%+v %v", got, s.queries)
+		}
+
+		s = &nameServer{reply: func(network string, q *mdns.Msg) [][]byte {
+			if network == "tcp" {
+				return good(network, q)
+			}
+			return append(append(append(forged(q), forged(q)...), forged(q)...), good(network, q)...)
+		}}
+		got = s.resolver(t).MX(t.Context(), "a.test")
+		if got.Status != NoError || got.MX[0].Host != "mx.test" || s.queries[1] != "tcp a.test. MX" {
+			t.Errorf("a flood: %+v %v", got, s.queries)
+		}
+	})
+}
+
+func TestTruncatedMovesToTCP(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		good := zone(t, "a.test. 600 IN MX 10 mx.test.", "a.test. 600 IN MX 20 mx2.test.")
+		cut := func(n int) func(string, *mdns.Msg) [][]byte {
+			return func(network string, q *mdns.Msg) [][]byte {
+				wire := good(network, q)[0]
+				if network == "udp" {
+					wire[2] |= 2 // TC
+					wire = wire[:len(wire)-n]
+				}
+				return [][]byte{wire}
+			}
+		}
+		for _, n := range []int{0, 3, 20} {
+			s := &nameServer{reply: cut(n)}
+			got := s.resolver(t).MX(t.Context(), "a.test")
+			if got.Status != NoError || len(got.MX) != 2 || s.count() != 2 {
+				t.Errorf("cut by %d: %+v %v", n, got, s.queries)
+			}
+		}
+		// Truncated over TCP too: nothing may be concluded.
+		s := &nameServer{reply: func(_ string, q *mdns.Msg) [][]byte {
+			m := new(mdns.Msg).SetReply(q)
+			m.Truncated = true
+			return [][]byte{pack(m)}
+		}}
+		if got := s.resolver(t).MX(t.Context(), "a.test"); got.Status != Failure {
+			t.Errorf("always truncated: %+v", got)
+		}
+	})
+}
+
+func TestServerWithoutEDNS(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		good := zone(t, "a.test. 600 IN MX 10 mx.test.")
+		s := &nameServer{reply: func(network string, q *mdns.Msg) [][]byte {
+			if q.IsEdns0() != nil {
+				m := new(mdns.Msg).SetRcode(q, mdns.RcodeFormatError)
+				m.Question = nil // only the header, as old servers do
+				return [][]byte{pack(m)}
+			}
+			return good(network, q)
+		}}
+		if got := s.resolver(t).MX(t.Context(), "a.test"); got.Status != NoError || s.count() != 2 {
+			t.Errorf("%+v %v", got, s.queries)
+		}
+	})
+}
+
+func TestUnfinishedChainsAreFollowed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &nameServer{reply: func(_ string, q *mdns.Msg) [][]byte {
+			m := new(mdns.Msg).SetReply(q)
+			m.Answer = parseRRs(t, map[string]string{
+				"a.test.": "a.test. 60 IN CNAME b.test.",
+				"b.test.": "b.test. 600 IN MX 10 mx.test.",
+				"x.test.": "x.test. 600 IN CNAME y.test.",
+				"y.test.": "y.test. 600 IN CNAME x.test.",
+			}[q.Question[0].Name])
+			return [][]byte{pack(m)}
+		}}
+		r := s.resolver(t)
+		if got := r.MX(t.Context(), "a.test"); got.Status != NoError || got.TTL > time.Minute ||
+			got.MX[0].Host != "mx.test" {
+			t.Errorf("%+v", got)
+		}
+		if got := r.MX(t.Context(), "x.test"); got.Status != Failure || s.count() > 11 {
+			t.Errorf("a loop: %+v %v", got, s.queries)
+		}
+	})
+}
+
+func TestCacheIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &nameServer{reply: zone(t)}
+		r, err := New(Config{Servers: []string{"192.0.2.1"}, Dial: s.dial, CacheSize: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		for _, name := range []string{"a.test", "b.test", "c.test", "d.test", "a.test"} {
+			r.MX(t.Context(), name)
+		}
+		if s.count() != 5 || r.cache.Len() != 3 {
+			t.Errorf("%d queries, %d cached", s.count(), r.cache.Len())
+		}
+	})
+}
+
+func TestServers(t *testing.T) {
+	for _, tt := range []struct{ in, want string }{
+		{"127.0.0.1:5300", "127.0.0.1:5300"},
+		{"127.0.0.1", "127.0.0.1:53"},
+		{"::1", "[::1]:53"},
+		{"[::1]:53", "[::1]:53"},
+		{"fe80::1%eth0", "[fe80::1%eth0]:53"},
+	} {
+		if got, err := serverAddr(tt.in, "53"); err != nil || got != tt.want {
+			t.Errorf("serverAddr(%q) = %q, %v", tt.in, got, err)
+		}
+	}
+	for _, bad := range []string{"", "ns.test:53", "localhost", "127.0.0.1:", "127.0.0.1:0", ":53",
+		"127.0.0.1:dns", "127.0.0.1:70000"} {
+		if _, err := New(Config{Servers: []string{bad}}); err == nil {
+			t.Errorf("server %q was taken", bad)
+		}
+	}
+	if _, err := New(Config{Tries: -1}); err == nil {
+		t.Error("negative tries were taken")
+	}
+}
+
+func TestResolvConfIsReadAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "resolv.conf")
+	write := func(text string) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		l, err := newServerList(nil, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		expect := func(want ...string) {
+			t.Helper()
+			got, err := l.list()
+			if diff := cmp.Diff(want, got); err != nil || diff != "" {
+				t.Errorf("%v %s", err, diff)
+			}
+		}
+		expect("127.0.0.1:53") // no file: the local host, as resolv.conf(5) says
+		write("nameserver 192.0.2.1\nnameserver name.test\nnameserver ::1\n")
+		expect("192.0.2.1:53", "[::1]:53")
+		write("nameserver 192.0.2.77\n")
+		expect("192.0.2.1:53", "[::1]:53") // not looked at yet
+		time.Sleep(statEvery)
+		expect("192.0.2.77:53")
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(statEvery)
+		expect("192.0.2.77:53")
+	})
+}
+
+func TestRealSockets(t *testing.T) {
+	answer := zone(t, "a.test. 600 IN MX 10 mx.test.")
+	handler := mdns.HandlerFunc(func(w mdns.ResponseWriter, q *mdns.Msg) {
+		network := w.LocalAddr().Network()
+		wire := answer(network, q)[0]
+		if network == "udp" && q.Question[0].Name == "big.test." {
+			wire[2] |= 2
+		}
+		if _, err := w.Write(wire); err != nil {
+			t.Error(err)
+		}
+	})
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", pc.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*mdns.Server{
+		{PacketConn: pc, Handler: handler}, {Listener: l, Handler: handler},
+	} {
+		started := make(chan struct{})
+		s.NotifyStartedFunc = func() { close(started) }
+		go func() { _ = s.ActivateAndServe() }()
+		<-started
+		t.Cleanup(func() { _ = s.Shutdown() })
+	}
+	r, err := New(Config{Servers: []string{pc.LocalAddr().String()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if got := r.MX(t.Context(), "a.test"); got.Status != NoError {
+		t.Errorf("udp: %+v", got)
+	}
+	if got := r.MX(t.Context(), "big.test"); got.Status != NXDomain {
+		t.Errorf("tcp: %+v", got)
+	}
+
+	dead, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := dead.LocalAddr().String()
+	dead.Close()
+	r, err = New(Config{Servers: []string{address}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if got := r.MX(t.Context(), "a.test"); got.Status != Failure ||
+		!strings.Contains(got.Detail, "refused") {
+		t.Errorf("nobody there: %+v", got)
+	}
+}
+
+func TestUnpackErrors(t *testing.T) {
+	q := question{"a.test.", mdns.TypeMX}
+	m := new(mdns.Msg).SetQuestion(q.name, q.qtype)
+	m.Response = true
+	m.Answer = parseRRs(t, "a.test. 60 IN MX 10 mx.test.")
+	wire := pack(m)
+	if _, err := unpack(wire[:len(wire)-2], m.Id, q); !errors.Is(err, errMalformed) {
+		t.Errorf("cut: %v", err)
+	}
+	if _, err := unpack(wire[:14], m.Id, q); !errors.Is(err, errMalformed) {
+		t.Errorf("cut in the question: %v", err)
+	}
+	m.Opcode = mdns.OpcodeNotify
+	if _, err := unpack(pack(m), m.Id, q); !errors.Is(err, errMalformed) {
+		t.Errorf("another opcode: %v", err)
+	}
+}
+
+func TestStatusNames(t *testing.T) {
+	for s, want := range map[Status]string{
+		NoError: "NOERROR", NoData: "NODATA", NXDomain: "NXDOMAIN", Failure: "failure", 99: "failure",
+	} {
+		if got := s.String(); got != want {
+			t.Errorf("%d: %q, want %q", s, got, want)
+		}
+	}
+}
