@@ -12,7 +12,7 @@ import (
 type group struct {
 	groupMu sync.Mutex
 	cancel  context.CancelFunc
-	ctx     context.Context //nolint:containedctx // the life of the server, not of a call
+	ctx     context.Context // the life of the server, not of a call
 	open    map[io.Closer]struct{}
 	wg      sync.WaitGroup
 }

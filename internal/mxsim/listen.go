@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"strconv"
@@ -31,10 +32,7 @@ type Listening struct {
 // that the kernel drops what comes. The addresses must be loopback ones (Config.Loopback).
 func (w *World) Listen(ctx context.Context) (Listening, error) {
 	w.mu.Lock()
-	hosts := make(map[netip.Addr]*Host, len(w.hosts))
-	for a, h := range w.hosts {
-		hosts[a] = h
-	}
+	hosts := maps.Clone(w.hosts)
 	w.mu.Unlock()
 	for a := range hosts {
 		if !a.IsLoopback() {

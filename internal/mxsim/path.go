@@ -59,3 +59,22 @@ func unquote(local string) string {
 	}
 	return b.String()
 }
+
+// has reports whether a command has a parameter.
+func (e *Event) has(keyword string) bool {
+	for _, p := range e.Params {
+		if word, _, _ := strings.Cut(p, "="); strings.EqualFold(word, keyword) {
+			return true
+		}
+	}
+	return false
+}
+
+func ascii(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
+}

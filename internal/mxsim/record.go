@@ -23,6 +23,7 @@ type Conn struct {
 	TLS      bool      // a handshake was completed
 	Quit     bool      // the client said QUIT
 	Dropped  bool      // the host ended it, not the client
+	Early    int       // commands that came before the reply to the one before was sent
 	Commands []Command
 }
 
@@ -135,6 +136,12 @@ func (r *recorder) note(c *Conn, cmd Command) {
 	defer r.recordMu.Unlock()
 	c.Commands = append(c.Commands, cmd)
 	c.Quit = c.Quit || cmd.Stage == Quit
+}
+
+func (r *recorder) early(c *Conn) {
+	r.recordMu.Lock()
+	defer r.recordMu.Unlock()
+	c.Early++
 }
 
 func (r *recorder) secured(c *Conn) {

@@ -45,7 +45,7 @@ func (r *Relay) Listen(ctx context.Context, address string) (string, error) {
 }
 
 // DialContext connects to the relay in memory, whatever the address.
-func (r *Relay) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+func (r *Relay) DialContext(ctx context.Context, network, _ string) (net.Conn, error) {
 	remote := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 10026}
 	fail := func(err error) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Net: network, Addr: remote, Err: err}

@@ -33,7 +33,7 @@ func (h *Host) Close() { h.stop() }
 // session is one conversation.
 type session struct {
 	Session
-	ctx       context.Context //nolint:containedctx // the life of the server
+	ctx       context.Context // the life of the server
 	conn      net.Conn
 	br        *bufio.Reader
 	out       []byte
@@ -210,6 +210,8 @@ func (s *session) readLine() (string, error) {
 		if err := s.flush(); err != nil {
 			return "", err
 		}
+	} else if len(s.out) > 0 {
+		s.Host.early(s.log)
 	}
 	line, err := s.br.ReadSlice('\n')
 	if errors.Is(err, bufio.ErrBufferFull) {

@@ -61,7 +61,7 @@ func EximEnhanced() *Wording {
 	return w
 }
 
-// Gmail, as its MXs word it (https://support.google.com/a/answer/3726730).
+// Gmail is worded as its MXs do (https://support.google.com/a/answer/3726730).
 func Gmail() *Wording {
 	return &Wording{
 		Banner: "220 mx.google.test ESMTP a1-20020a0cf1234567 - gsmtp",
@@ -158,6 +158,10 @@ func (s *session) standard(e Event) Answer {
 			return Say("503 5.5.1 Error: nested MAIL command")
 		case e.Path == "" && !strings.Contains(e.Line, "<>"):
 			return Say("501 5.5.4 Syntax: MAIL FROM:<address>")
+		case e.has("SMTPUTF8") && !s.offers("SMTPUTF8"):
+			return Say("555 5.5.4 Unsupported option: SMTPUTF8")
+		case !ascii(e.Path) && !e.has("SMTPUTF8"):
+			return Say("553 5.6.7 Must use SMTPUTF8 for an address that is not ASCII")
 		}
 		return Say(w.MailOK)
 	case Rcpt:
@@ -193,7 +197,7 @@ func (s *session) standard(e Event) Answer {
 func (s *session) standardHello(e Event) Answer {
 	verb, name, _ := strings.Cut(e.Line, " ")
 	first := s.wording.Hello
-	s.Session.Helo = strings.TrimSpace(name)
+	s.Helo = strings.TrimSpace(name)
 	if !strings.EqualFold(verb, "EHLO") {
 		return Say(first)
 	}
@@ -226,6 +230,8 @@ func (s *session) standardRcpt(e Event) Answer {
 		return Say("503 5.5.1 Error: need MAIL command")
 	case e.Path == "":
 		return Say("501 5.5.4 Syntax: RCPT TO:<address>")
+	case !ascii(e.Path) && !s.from.has("SMTPUTF8"):
+		return Say("553 5.6.7 Must use SMTPUTF8 for an address that is not ASCII")
 	case s.Site == nil, strings.EqualFold(e.Path, "postmaster"):
 		return Say(w.RcptOK)
 	case !s.Site.has(e.Domain):

@@ -96,10 +96,13 @@ func (w *World) addHost(s *Site, h *Host, site, host int) {
 // address returns the address of a host: each site has a /16 of its own as long as there are
 // enough of them, so that limits and breakers that go by network see different ones.
 func (w *World) address(site, host int) netip.Addr {
+	first, second := 5, site%240
 	if w.config.Loopback {
-		return netip.AddrFrom4([4]byte{127, byte(10 + site%240), byte(site / 240), byte(1 + host)})
+		first, second = 127, 10+site%240
 	}
-	return netip.AddrFrom4([4]byte{5, byte(site % 256), byte(site / 256), byte(1 + host)})
+	return netip.AddrFrom4([4]byte{
+		byte(first), byte(second), byte(site / 240 & 0xff), byte((1 + host) & 0xff), //nolint:gosec // in range
+	})
 }
 
 // Attach makes a host that belongs to no site (a Relay's) answer at an address and port.

@@ -268,10 +268,11 @@ func TestDNS(t *testing.T) {
 		defer w.Close()
 		for _, c := range cases {
 			r := ask(t, w.DialContext, "udp", "9.9.9.9:53", c.name, c.qtype)
-			answer := ""
+			var records []string
 			for _, rr := range r.Answer {
-				answer += rr.String() + "\n"
+				records = append(records, rr.String())
 			}
+			answer := strings.Join(records, "\n")
 			if r.Rcode != c.rcode || !strings.Contains(answer, c.want) || (c.want == "") != (answer == "") {
 				t.Errorf("%s %s: %s %q", c.name, dns.TypeToString[c.qtype], dns.RcodeToString[r.Rcode], answer)
 			}
