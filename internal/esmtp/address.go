@@ -103,11 +103,11 @@ func (a Address) Redacted() string {
 		return "<>"
 	}
 	_, n := utf8.DecodeRuneInString(a.local)
-	s := a.local[:n] + "…"
+	dst := append(AppendEscaped(nil, a.local[:n], true), "…"...)
 	if a.ascii != "" {
-		s += "@" + a.ascii
+		dst = append(append(dst, '@'), a.ascii...)
 	}
-	return s
+	return string(dst)
 }
 
 func (a Address) appendMailbox(dst []byte) []byte {
@@ -167,17 +167,20 @@ func parseMailbox(s string, utf8OK bool, maxLocal int) (Address, *addressFault) 
 	if !utf8OK && a.NeedsUTF8() {
 		return Address{}, &addressFault{detail: "non-ASCII address without SMTPUTF8", needsUTF8: true}
 	}
-	if len(appendLocal(nil, local)) > maxLocal {
-		return Address{}, &addressFault{detail: "the local part is longer than 64 octets"}
+	return a, checkLength(a, maxLocal)
+}
+
+// checkLength bounds what is written: quotes count, and both spellings of the domain.
+func checkLength(a Address, maxLocal int) *addressFault {
+	var buf [MaxPath]byte // more than that is allocated, and too long
+	local := len(appendLocal(buf[:0], a.local))
+	if local > maxLocal {
+		return &addressFault{detail: "the local part is longer than 64 octets"}
 	}
-	longer := a
-	if len(a.ascii) > len(a.domain) {
-		longer.domain = a.ascii
+	if local+len("<@>")+max(len(a.domain), len(a.ascii)) > MaxPath {
+		return &addressFault{detail: "the address is longer than 254 octets"}
 	}
-	if len(longer.AppendPath(nil)) > MaxPath {
-		return Address{}, &addressFault{detail: "the address is longer than 254 octets"}
-	}
-	return a, nil
+	return nil
 }
 
 // checkOctets refuses what may stand nowhere in an address: control characters, C1 ones too, and

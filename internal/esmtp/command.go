@@ -139,7 +139,7 @@ func (m *Mail) setParam(keyword string, p Param, _ bool) *SyntaxError {
 	case "SIZE":
 		// 1*20DIGIT of RFC 1870 section 4; what does not fit into 64 bits fits nowhere.
 		n, err := strconv.ParseUint(p.Value, 10, 64)
-		if err != nil || len(p.Value) > 20 || !isDigit(p.Value[0]) {
+		if err != nil || len(p.Value) > 20 {
 			return badParam("SIZE needs a number of octets")
 		}
 		m.Size, m.HasSize = n, true

@@ -24,7 +24,11 @@ func (f *addressFault) syntaxError(detail int) *SyntaxError {
 	if f.needsUTF8 {
 		return newSyntaxError(553, EnhancedCode{5, 6, 7}, f.detail)
 	}
-	return newSyntaxError(501, EnhancedCode{5, 1, detail}, f.detail)
+	whose := "recipient"
+	if detail == badSender {
+		whose = "sender"
+	}
+	return newSyntaxError(501, EnhancedCode{5, 1, detail}, "bad "+whose+" address: "+f.detail)
 }
 
 func badParam(detail string) *SyntaxError {
