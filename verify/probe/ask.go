@@ -41,7 +41,7 @@ func (r *run) ask(ctx context.Context, s *session) (Outcome, verdict) {
 		out.Reply = esmtp.Reply{}
 		out.Err = r.fault(s, command(out.Stage), err)
 		r.step("broken: %s", escape(err))
-		s.drop()
+		s.lost(err)
 		if kept && ctx.Err() == nil && !isTimeout(err) {
 			return out, stale // the server had enough of the session, or of waiting
 		}

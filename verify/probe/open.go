@@ -46,7 +46,7 @@ func (r *run) open(
 		case ready:
 			return s, out, false
 		case unwanted:
-			p.wg.Go(func() { s.quit(p.base) })
+			p.leave(s)
 			return nil, out, out.Self || out.LocalLimit
 		case tlsBroken:
 			p.plain.put(addr, struct{}{}, time.Now())
@@ -59,6 +59,7 @@ func (r *run) open(
 				continue
 			}
 		case broken:
+			s.lost(out.Err)
 		}
 		s.abandon()
 		return nil, out, out.LocalLimit
@@ -118,7 +119,7 @@ func (r *run) connect(ctx context.Context, s *session, out *Outcome) progress {
 		return broken
 	}
 	out.Connected = true
-	s.client = esmtp.NewClient(conn)
+	s.conn, s.client = conn, esmtp.NewClient(conn)
 	s.client.Timeout = p.cfg.GreetingTimeout
 	banner, err := s.client.Greeting(ctx)
 	r.heard(banner, err)

@@ -45,7 +45,8 @@ func isTimeout(err error) bool {
 // list, or the goroutine that settles or ends it.
 type session struct {
 	pool       *Pool
-	client     *esmtp.Client // nil until connected
+	conn       net.Conn      // nil until connected; the client owns it
+	client     *esmtp.Client // over conn
 	mx         string
 	addr       netip.Addr
 	helo       string
@@ -85,6 +86,7 @@ func (s *session) settle(resetSent bool) {
 		answer, err = s.client.Reset(ctx)
 	}
 	if err != nil {
+		s.lost(err)
 		s.abandon()
 		return
 	}
@@ -94,6 +96,29 @@ func (s *session) settle(resetSent bool) {
 	}
 	s.quit(ctx)
 }
+
+// lost closes s after err, but does not free the slot of its host.
+func (s *session) lost(err error) {
+	if isTimeout(err) {
+		s.hangUp()
+		return
+	}
+	s.drop()
+}
+
+// hangUp is drop for a host that kept us waiting too long. It may go on with the conversation once
+// it wakes up, so it is told that there is nobody any more (RFC 5321 section 4.1.1.10 wants a QUIT
+// even behind an unanswered command). Over TLS that is not possible without the client, which is
+// dead.
+func (s *session) hangUp() {
+	if s.conn != nil && !s.client.IsTLS() && s.conn.SetWriteDeadline(time.Now().Add(time.Second)) == nil {
+		_, _ = s.conn.Write([]byte("QUIT\r\n")) // six octets fit into any socket's buffer
+	}
+	s.drop()
+}
+
+// leave ends s in the background. The caller is a goroutine that the pool counts.
+func (p *Pool) leave(s *session) { p.wg.Go(func() { s.quit(p.base) }) }
 
 // quit ends s as the protocol wants it, with a short wait for the reply, and frees what it holds.
 func (s *session) quit(ctx context.Context) {
