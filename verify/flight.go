@@ -64,7 +64,8 @@ const domainShare = 4
 func (v *Verifier) fly(ctx context.Context, f *flight, q Question, sender esmtp.Address) {
 	ctx, cancel := context.WithTimeout(ctx, v.cfg.ProbeTimeout)
 	defer cancel()
-	defer context.AfterFunc(v.base, cancel)() //nolint:contextcheck // v.base is ended by Close, on purpose apart from ctx
+	//nolint:contextcheck // v.base is ended by Close; it is apart from ctx on purpose.
+	defer context.AfterFunc(v.base, cancel)()
 	defer v.land(f, q)
 	f.result = v.ask(ctx, f, q, sender)
 	if v.base.Err() != nil && f.result.Verdict == Unknown {

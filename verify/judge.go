@@ -24,16 +24,16 @@ type rating struct {
 // of an ordinary sender is deliverable, and that is where not knowing stays.
 //
 //	reason                          verdict        conf.  deliv.
-//	mailbox_exists                  deliverable    0.90   0.97   250 from a server whose selectivity is not known
-//	mailbox_unknown                 undeliverable  0.98   0.01   5.1.1 is wrong now and then (Gmail, 14 Dec 2020)
+//	mailbox_exists                  deliverable    0.90   0.97   250; but some servers accept all
+//	mailbox_unknown                 undeliverable  0.98   0.01   wrong now and then (Gmail, Dec 2020)
 //	mailbox_disabled, moved         undeliverable  0.95   0.02
 //	null_mx, domain_unknown         undeliverable  0.99   0.00
 //	mailbox_full                    risky          0.90   0.30   some owners clean up
-//	no_smtputf8                     risky          0.90   0.05   the relay's delivery fails in the same way
+//	no_smtputf8                     risky          0.90   0.05   the relay's delivery fails alike
 //	no_mail_host                    unknown        0      0.05   may be repaired within minutes
 //	unreachable, timeout, tls ...   unknown        0      0.50
-//	blocked_ip, blocked_sender      unknown        0      0.50   the mail itself meets the same refusal
-//	greylisted                      unknown        0      0.95   most servers refuse the unknown ones at once
+//	blocked_ip, blocked_sender      unknown        0      0.50   the mail itself meets the same
+//	greylisted                      unknown        0      0.95   unknown ones are often refused
 //	all others                      unknown        0      0.90
 func rate(r Reason) rating {
 	switch r {

@@ -44,11 +44,12 @@ const (
 	// Unknown, because we do not ask.
 
 	InternalDomain Reason = "internal_domain" // on the internal_domains list
-	NotProbed      Reason = "not_probed"      // no domain, a literal, a local name, a routed address, only memory wanted
-	OwnAddress     Reason = "own_address"     // an address that our probes are sent from
-	NullSender     Reason = "null_sender"     // mail from <>, and nothing in memory
-	Self           Reason = "self"            // the client or the mail server is ourselves
-	Passive        Reason = "passive"         // passive mode, and nothing in memory
+	// NotProbed: no domain, a literal, a local name, a routed address, only memory wanted.
+	NotProbed  Reason = "not_probed"
+	OwnAddress Reason = "own_address" // an address that our probes are sent from
+	NullSender Reason = "null_sender" // mail from <>, and nothing in memory
+	Self       Reason = "self"        // the client or the mail server is ourselves
+	Passive    Reason = "passive"     // passive mode, and nothing in memory
 
 	// Unknown, because of our own limits.
 

@@ -1,7 +1,7 @@
 // Package cache is a bounded memory of values that each have their own end.
 //
 //	c := cache.New[Result](100_000)
-//	c.Put(key, cache.Entry[Result]{Value: r, Stored: now, Refresh: now.Add(day), Expire: now.Add(week)})
+//	c.Put(key, cache.Entry[Result]{Value: r, Stored: now, Refresh: soon, Expire: late})
 //	if e, ok := c.Get(key, now); ok { ... }
 //
 // It is safe for concurrent use. The keys are spread over 16 least-recently-used

@@ -123,6 +123,11 @@ func addressStatus(code, detail int, permanent bool) (verdict, bool) {
 		// 450 4.1.1 is "verification in progress" as often as not.
 		return verdict{TempOther, SubjectRecipient, weak, false}, detail != 0
 	}
+	if code == 552 {
+		// "Exceeded storage allocation" and 5.1.1 contradict each other; Orange says so
+		// of a full mailbox.
+		return verdict{MailboxFull, SubjectRecipient, weak, false}, true
+	}
 	switch detail {
 	case 1:
 		return verdict{MailboxUnknown, SubjectRecipient, sure, true}, true
@@ -201,7 +206,7 @@ func securityStatus(stage Stage, code, detail int, permanent bool) (verdict, boo
 		return verdict{BlockedIP, SubjectClient, weak, false}, true
 	case !permanent && stage == StageRcpt && detail <= 1 && (code == 450 || code == 451):
 		return verdict{Greylisted, SubjectSender, weak, false}, true
-	case stage == StageMail && permanent && detail <= 1:
+	case stage == StageMail && permanent && detail <= 1 && code >= 550:
 		return verdict{BlockedSender, SubjectSender, weak, false}, true
 	case permanent:
 		return verdict{PolicyOther, SubjectUnclear, weak, false}, true
@@ -221,6 +226,8 @@ func temporaryCode(stage Stage, code int) verdict {
 // "mailbox unavailable" for 550, but the code is used for every refusal there is.
 func permanentCode(stage Stage, code int) verdict {
 	switch code {
+	case 530, 534, 535, 538: // RFC 4954 section 6: authentication or TLS wanted
+		return verdict{PolicyOther, SubjectClient, weak, false}
 	case 500, 501, 502, 503, 504, 555:
 		return verdict{ProtocolError, SubjectServer, weak, false}
 	case 552: // RFC 5321: exceeded storage allocation

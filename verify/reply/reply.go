@@ -5,7 +5,7 @@
 // pure function from the stage of the conversation, the code and the enhanced
 // code (RFC 3463 and the IANA registry of enhanced status codes) to a Class:
 //
-//	c := reply.Classify(reply.Input{Code: 550, Enhanced: esmtp.EnhancedCode{5, 1, 1}, Stage: reply.StageRcpt})
+//	c := reply.Classify(reply.Input{Stage: reply.StageRcpt, Code: 550, Enhanced: enhanced})
 //	// c.Label == reply.MailboxUnknown, c.Subject == reply.SubjectRecipient, c.Proof == true
 //
 // Class.Proof is the only thing that may refuse a recipient. It is true for a 5xx
@@ -13,8 +13,9 @@
 // never true for a 4xx, before RCPT, for x.7.z, x.0.0 or x.4.z, or for a bare code.
 //
 // LIMITS. The provider and the words of the reply are carried in Input but are not
-// read, only the enhanced codes at the start of further lines: a server that puts a wrong enhanced code in front of a right text is
-// believed by its code. What the code leaves open is said with low confidence.
+// read, only the enhanced codes at the start of its lines: a server that puts a
+// wrong code in front of the right words is believed by its code. What the code
+// leaves open is said with low confidence.
 package reply
 
 import "github.com/rcptgate/rcptgate/internal/esmtp"
