@@ -1,0 +1,270 @@
+// Package config reads rcptgate's configuration: one TOML file for all packages.
+//
+// Load (a file) and Parse (octets in memory) return a *Config that is complete: every key that the
+// file leaves out has its default, every value has been checked. Methods such as ProxyConfig and
+// VerifyConfig hand out the Config structs of the other packages, so that no package reads TOML.
+//
+// The keys, their defaults and what they mean are written in config.example.toml, which a test
+// compares with the structs of this package in both directions.
+//
+// # Errors
+//
+// The error is always Errors: all faults that could be found in one reading, each with file, line,
+// column, the key, what is wrong and what to write instead:
+//
+//	gate.toml:3:1: proxy.lissen: unknown key; did you mean "listen"?
+//
+// A TOML syntax error ends the reading, so only the faults above it are listed beside it.
+// Things that work but are probably not meant are not errors: see Config.Warnings.
+//
+// # Limits
+//
+// Load refuses files above 8 MiB. Parse touches neither the network nor other files; Load looks up
+// the names of relays to find a relay that is this gate itself, and reads the lists that
+// internal_domains names with "file:".
+package config
+
+import (
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+)
+
+// Config is one configuration file, with defaults filled in. Each field is a table of the file.
+type Config struct {
+	Proxy   Proxy   `toml:"proxy"`
+	Relay   Relay   `toml:"relay"`
+	Verify  Verify  `toml:"verify"`
+	Policy  Policy  `toml:"policy"`
+	Policyd Policyd `toml:"policyd"`
+	HTTP    HTTP    `toml:"http"`
+	Log     Log     `toml:"log"`
+
+	name string
+	pos  positions
+	text positions
+}
+
+// Proxy is [proxy]: the SMTP server that clients talk to.
+type Proxy struct {
+	Listen               []Endpoint `toml:"listen"`
+	Hostname             string     `toml:"hostname"`
+	ClientNetworks       []Network  `toml:"client_networks"`
+	XForwardNetworks     []Network  `toml:"xforward_networks"`
+	ClientTimeout        Duration   `toml:"client_timeout" min:"1ms"`
+	ReplyLimit           Duration   `toml:"reply_limit" min:"1ms"`
+	MaxMessageSize       Size       `toml:"max_message_size" min:"1"`
+	MaxRecipients        int        `toml:"max_recipients" min:"1"`
+	MaxConnections       int        `toml:"max_connections" min:"1"`
+	MaxClientConnections int        `toml:"max_client_connections" min:"0"`
+	MinDataRate          Size       `toml:"min_data_rate" min:"0"`
+	BareNewline          string     `toml:"bare_newline" enum:"reject,normalize"`
+	SoftErrorLimit       int        `toml:"soft_error_limit" min:"1"`
+	HardErrorLimit       int        `toml:"hard_error_limit" min:"1"`
+	ErrorDelay           Duration   `toml:"error_delay" min:"0s"`
+}
+
+// Relay is [relay]: the server that accepted mail goes to.
+type Relay struct {
+	Upstreams   []Endpoint `toml:"upstreams"`
+	Timeout     Duration   `toml:"timeout" min:"1ms"`
+	MaxIdle     int        `toml:"max_idle" min:"1"`
+	IdleTimeout Duration   `toml:"idle_timeout" min:"1ms"`
+}
+
+// Verify is [verify]: what is asked of the recipients' own mail servers.
+type Verify struct {
+	RcptBudget         Duration     `toml:"rcpt_budget" min:"1ms"`
+	TransactionBudget  Duration     `toml:"transaction_budget" min:"1ms"`
+	Mode               string       `toml:"mode" enum:"active,passive"`
+	InternalDomains    []string     `toml:"internal_domains"`
+	ProbeSender        string       `toml:"probe_sender"`
+	FallbackSender     string       `toml:"fallback_sender"`
+	Helo               string       `toml:"helo"`
+	BindAddresses      []netip.Addr `toml:"bind_addresses"`
+	ProbePort          int          `toml:"probe_port" min:"1" max:"65535"`
+	AllowNetworks      []Network    `toml:"allow_networks"`
+	ProbeTimeout       Duration     `toml:"probe_timeout" min:"1ms"`
+	ConnectTimeout     Duration     `toml:"connect_timeout" min:"1ms"`
+	CommandTimeout     Duration     `toml:"command_timeout" min:"1ms"`
+	MaxProbes          int          `toml:"max_probes" min:"1"`
+	MaxProbesPerHost   int          `toml:"max_probes_per_host" min:"1"`
+	RecipientsPerProbe int          `toml:"recipients_per_probe" min:"1"`
+	ProbeIdleTimeout   Duration     `toml:"probe_idle_timeout" min:"1ms"`
+	MaxQuestions       int          `toml:"max_questions" min:"1"`
+	DNS                DNS          `toml:"dns"`
+	Cache              Cache        `toml:"cache"`
+	Feedback           Feedback     `toml:"feedback"`
+}
+
+// DNS is [verify.dns].
+type DNS struct {
+	Servers   []Server `toml:"servers"`
+	Timeout   Duration `toml:"timeout" min:"1ms"`
+	Tries     int      `toml:"tries" min:"1" max:"10"`
+	CacheSize int      `toml:"cache_size" min:"100"`
+}
+
+// Cache is [verify.cache]. The names of the times are those of Postfix's address_verify_ settings.
+type Cache struct {
+	Path                string   `toml:"path"`
+	Size                int      `toml:"size" min:"100"`
+	PositiveExpireTime  Duration `toml:"positive_expire_time" min:"1ms"`
+	PositiveRefreshTime Duration `toml:"positive_refresh_time" min:"1ms"`
+	NegativeExpireTime  Duration `toml:"negative_expire_time" min:"1ms"`
+	NegativeRefreshTime Duration `toml:"negative_refresh_time" min:"1ms"`
+	TemporaryExpireTime Duration `toml:"temporary_expire_time" min:"1ms"`
+}
+
+// Feedback is [verify.feedback].
+type Feedback struct {
+	RelayLog string `toml:"relay_log"`
+}
+
+// Policy is [policy].
+type Policy struct {
+	Mode  string `toml:"mode" enum:"enforce,shadow"`
+	Rules []Rule `toml:"rules"`
+}
+
+// Rule is one [[policy.rules]].
+type Rule struct {
+	Name         string `toml:"name"`
+	When         string `toml:"when"`
+	Action       string `toml:"action"`
+	Code         int    `toml:"code"`
+	EnhancedCode string `toml:"enhanced_code"`
+	Text         string `toml:"text"`
+}
+
+// Policyd is [policyd]: the Postfix policy delegation server.
+type Policyd struct {
+	Listen []Endpoint `toml:"listen"`
+}
+
+// HTTP is [http].
+type HTTP struct {
+	Listen Endpoint `toml:"listen"`
+}
+
+// Log is [log]. The log goes to standard error.
+type Log struct {
+	Level  string `toml:"level" enum:"debug,info,warn,error"`
+	Format string `toml:"format" enum:"text,json"`
+	Redact bool   `toml:"redact"`
+}
+
+// Default returns the configuration of an empty file.
+func Default() *Config {
+	return &Config{
+		Proxy:  defaultProxy(),
+		Relay:  defaultRelay(),
+		Verify: defaultVerify(),
+		Policy: Policy{Mode: "enforce"},
+		Log:    Log{Level: "info", Format: "text", Redact: true},
+		name:   "(defaults)",
+	}
+}
+
+func defaultProxy() Proxy {
+	return Proxy{
+		Listen:           []Endpoint{"127.0.0.1:10025"},
+		ClientNetworks:   loopback(),
+		XForwardNetworks: loopback(),
+		ClientTimeout:    Duration(5 * time.Minute),
+		ReplyLimit:       Duration(100 * time.Second), // Postfix: smtpd_proxy_timeout
+		MaxMessageSize:   50 << 20,
+		MaxRecipients:    1000, // Postfix: smtpd_recipient_limit
+		MaxConnections:   2000,
+		MinDataRate:      500,
+		BareNewline:      "reject",
+		SoftErrorLimit:   10, // Postfix: smtpd_soft_error_limit
+		HardErrorLimit:   20, // Postfix: smtpd_hard_error_limit
+		ErrorDelay:       Duration(time.Second),
+	}
+}
+
+func defaultRelay() Relay {
+	return Relay{
+		Upstreams:   []Endpoint{"127.0.0.1:10026"},
+		Timeout:     Duration(90 * time.Second),
+		MaxIdle:     10,
+		IdleTimeout: Duration(30 * time.Second),
+	}
+}
+
+func defaultVerify() Verify {
+	return Verify{
+		RcptBudget:         Duration(8 * time.Second),
+		TransactionBudget:  Duration(25 * time.Second),
+		Mode:               "active",
+		ProbeSender:        "envelope",
+		ProbePort:          25,
+		ProbeTimeout:       Duration(30 * time.Second),
+		ConnectTimeout:     Duration(3 * time.Second),
+		CommandTimeout:     Duration(5 * time.Second),
+		MaxProbes:          200,
+		MaxProbesPerHost:   2,
+		RecipientsPerProbe: 20,
+		ProbeIdleTimeout:   Duration(5 * time.Second),
+		MaxQuestions:       2000,
+		DNS: DNS{
+			Timeout:   Duration(2 * time.Second),
+			Tries:     2,
+			CacheSize: 50_000,
+		},
+		Cache: Cache{
+			Size:                100_000,
+			PositiveExpireTime:  Duration(7 * day),
+			PositiveRefreshTime: Duration(day),
+			NegativeExpireTime:  Duration(day),
+			NegativeRefreshTime: Duration(time.Hour),
+			TemporaryExpireTime: Duration(5 * time.Minute),
+		},
+	}
+}
+
+func loopback() []Network {
+	return []Network{
+		{netip.MustParsePrefix("127.0.0.0/8")},
+		{netip.MustParsePrefix("::1/128")},
+	}
+}
+
+// Name is the name of the file that the configuration came from, as it stands in errors.
+func (c *Config) Name() string { return c.name }
+
+// IsSet tells whether the file itself sets key (such as "proxy.client_networks"), be it to the
+// default.
+func (c *Config) IsSet(key string) bool { return c.pos.has(key) }
+
+// Hostname is the name of the gate in its banner and its EHLO: proxy.hostname, else the name of
+// this machine.
+func (c *Config) Hostname() string {
+	if c.Proxy.Hostname != "" {
+		return strings.TrimSuffix(c.Proxy.Hostname, ".")
+	}
+	name, err := os.Hostname()
+	if err != nil || hostnameProblem(name) != "" {
+		return "localhost"
+	}
+	return strings.TrimSuffix(name, ".")
+}
+
+// Helo is the name in the EHLO of probes: verify.helo, else Hostname.
+func (c *Config) Helo() string {
+	if c.Verify.Helo != "" {
+		return strings.TrimSuffix(c.Verify.Helo, ".")
+	}
+	return c.Hostname()
+}
+
+// FallbackSender is the address in MAIL FROM of probes that cannot use the envelope's sender:
+// verify.fallback_sender, else double-bounce at Hostname, as Postfix does.
+func (c *Config) FallbackSender() string {
+	if c.Verify.FallbackSender != "" {
+		return c.Verify.FallbackSender
+	}
+	return "double-bounce@" + c.Hostname()
+}

@@ -1,0 +1,115 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"strings"
+)
+
+// Warnings lists what works but is probably not meant, in the order of the file, and the keys that
+// ask for something this version does not do. Print them with Error.Warning.
+func (c *Config) Warnings() Errors {
+	k := &checker{Config: c}
+	k.warnNames()
+	k.warnNetworks()
+	k.warnVerify()
+	k.warnCache()
+	k.warnMissing()
+	return k.faults.sorted()
+}
+
+func (k *checker) warnNames() {
+	switch name := k.Proxy.Hostname; {
+	case name == "":
+		if problem := hostnameWarning(); problem != "" {
+			k.add("proxy.hostname", problem, fmt.Sprintf(
+				"set it to the full name of this machine; until then it is %q", k.Hostname()))
+		}
+	case !strings.Contains(strings.TrimSuffix(name, "."), "."):
+		k.add("proxy.hostname", fmt.Sprintf("%q has no domain; many mail servers refuse such a greeting",
+			name), "write the full name of this machine")
+	}
+}
+
+// hostnameWarning says why the name of this machine is a poor one for a mail server.
+func hostnameWarning() string {
+	name, err := os.Hostname()
+	switch {
+	case err != nil:
+		return "is not set, and this machine has no name"
+	case hostnameProblem(name) != "":
+		return fmt.Sprintf("is not set, and the name of this machine, %s, is not a host name",
+			quote(name))
+	case !strings.Contains(strings.TrimSuffix(name, "."), "."):
+		return fmt.Sprintf("is not set, and the name of this machine, %s, has no domain", quote(name))
+	}
+	return ""
+}
+
+func (k *checker) warnNetworks() {
+	if everything(k.Proxy.ClientNetworks) {
+		k.add("proxy.client_networks", "lets every address connect: whoever can reach a listener "+
+			"may send through the relay", "list the networks of your own clients")
+	}
+	if everything(k.Proxy.XForwardNetworks) {
+		k.add("proxy.xforward_networks", "believes every client what it says about its origin",
+			"list the addresses of your own mail servers")
+	}
+	if everything(k.Verify.AllowNetworks) {
+		k.add("verify.allow_networks", "covers every address: probes may reach this machine, your "+
+			"own network and cloud metadata services", "list only the networks of your internal MXs")
+	}
+}
+
+// everything tells whether one of the networks is that of all addresses.
+func everything(networks []Network) bool {
+	for _, network := range networks {
+		if network.Bits() == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (k *checker) warnVerify() {
+	if k.Verify.Mode != "active" {
+		return
+	}
+	if k.Verify.ProbePort != 25 {
+		k.add("verify.probe_port", fmt.Sprintf(
+			"is %d: mail servers of the Internet only listen on 25", k.Verify.ProbePort),
+			"leave it out unless this is a test")
+	}
+	if len(k.Verify.InternalDomains) == 0 {
+		k.add("verify.internal_domains", "is empty: recipients in your own domains will be probed too",
+			"run `rcptgate internal-domains --from-postfix` and put its list here")
+	}
+}
+
+func (k *checker) warnCache() {
+	c := k.Verify.Cache
+	if c.PositiveRefreshTime > c.PositiveExpireTime {
+		k.add("verify.cache.positive_refresh_time", fmt.Sprintf(
+			"%v is more than positive_expire_time (%v): nothing is refreshed ahead of its end",
+			c.PositiveRefreshTime, c.PositiveExpireTime), "write less than positive_expire_time")
+	}
+	if c.NegativeRefreshTime > c.NegativeExpireTime {
+		k.add("verify.cache.negative_refresh_time", fmt.Sprintf(
+			"%v is more than negative_expire_time (%v), which then holds",
+			c.NegativeRefreshTime, c.NegativeExpireTime), "write less than negative_expire_time")
+	}
+}
+
+// warnMissing names the keys of later versions, so that none of them is taken for working.
+func (k *checker) warnMissing() {
+	missing := func(key, what string, asked bool) {
+		if asked {
+			k.add(key, what+" is not in this version; ignored", "leave the key out")
+		}
+	}
+	missing("verify.cache.path", "a cache on disk", k.Verify.Cache.Path != "")
+	missing("verify.feedback.relay_log", "learning from the relay's log",
+		k.Verify.Feedback.RelayLog != "")
+	missing("policyd.listen", "the policy delegation server", len(k.Policyd.Listen) > 0)
+	missing("http.listen", "the HTTP server", k.HTTP.Listen != "")
+}
