@@ -29,11 +29,11 @@ type Address struct {
 }
 
 // ParseAddress parses a mailbox as people write it, "user@host" without angle brackets, for command
-// lines and configuration. utf8 allows the addresses of RFC 6531 (SMTPUTF8). Of the mailboxes
+// lines and configuration. allowUTF8 is for the addresses of RFC 6531 (SMTPUTF8). Of the mailboxes
 // without a domain only "postmaster" is taken. Blanks around the address are not. The error is a
 // [*SyntaxError].
-func ParseAddress(s string, utf8 bool) (Address, error) {
-	a, fault := parseMailbox(s, utf8, MaxLocal)
+func ParseAddress(s string, allowUTF8 bool) (Address, error) {
+	a, fault := parseMailbox(s, allowUTF8, MaxLocal)
 	if fault == nil && a.domain == "" && !a.IsPostmaster() {
 		fault = &addressFault{detail: "the domain is missing: write user@example.com"}
 	}

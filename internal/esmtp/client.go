@@ -155,12 +155,12 @@ func (c *Client) Queue(lines []byte) {
 		case b == '\n' && i > 0 && lines[i-1] == '\r':
 			n++
 		case b == '\n', i > 0 && lines[i-1] == '\r', b == '\r' && i == len(lines)-1:
-			c.fail(errors.New("a queued command has a CR or LF alone"))
+			_ = c.fail(errors.New("a queued command has a CR or LF alone"))
 			return
 		}
 	}
 	if n == 0 || lines[len(lines)-1] != '\n' {
-		c.fail(errors.New("a queued command does not end with CRLF"))
+		_ = c.fail(errors.New("a queued command does not end with CRLF"))
 		return
 	}
 	c.QueueN(lines, n)
@@ -265,9 +265,11 @@ func (c *Client) begin(ctx context.Context) (done func()) {
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
 	}
-	// The raw connection: TLS has no deadlines of its own.
-	if err := c.raw.SetDeadline(deadline); err != nil && c.err == nil {
-		c.err = fmt.Errorf("deadline: %w", err)
+	// The raw connection: TLS has no deadlines of its own. That a pipe is closed is no reason yet to
+	// fail: the reply may have been read with the one before.
+	err := c.raw.SetDeadline(deadline)
+	if err != nil && !errors.Is(err, io.ErrClosedPipe) && !errors.Is(err, net.ErrClosed) {
+		_ = c.fail(fmt.Errorf("deadline: %w", err))
 	}
 	struck := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

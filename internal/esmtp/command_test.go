@@ -219,8 +219,12 @@ func TestAppendWritesNothingForged(t *testing.T) {
 		t.Errorf("forged fields: %q", got)
 	}
 	r := Rcpt{To: m.From, Params: []Param{
-		{Keyword: "A B"}, {Keyword: "A=B"}, {Keyword: "A", Value: "B"}, {Keyword: ""},
-		{Keyword: "X", Value: "\xff", HasValue: true}, {Keyword: "Y", HasValue: true},
+		{Keyword: "A B"},
+		{Keyword: "A=B"},
+		{Keyword: "A", Value: "B"},
+		{Keyword: ""},
+		{Keyword: "X", Value: "\xff", HasValue: true},
+		{Keyword: "Y", HasValue: true},
 	}}
 	if got := string(r.Append(nil, nil)); got != "RCPT TO:<a@example.com> Y=\r\n" {
 		t.Errorf("forged parameters: %q", got)
@@ -239,11 +243,11 @@ func checkRefusal(t *testing.T, in string, err error, reply string) {
 	}
 }
 
-func mustAddress(t testing.TB, s string) Address {
-	t.Helper()
+func mustAddress(tb testing.TB, s string) Address {
+	tb.Helper()
 	a, err := ParseAddress(s, true)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return a
 }

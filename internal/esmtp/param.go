@@ -34,7 +34,7 @@ func splitParams(s string) []Param {
 // parseParams checks the form of each parameter, that none is repeated, and hands it to set with its
 // keyword in upper case. The result is nil or a *SyntaxError.
 func parseParams(
-	params []Param, utf8OK bool, set func(keyword string, p Param, utf8 bool) *SyntaxError,
+	params []Param, utf8OK bool, set func(keyword string, p Param, utf8OK bool) *SyntaxError,
 ) error {
 	for i, p := range params {
 		if !p.valid() || !utf8OK && !isASCII(p.Value) {
@@ -140,7 +140,7 @@ func isUTF8Addr(s string, utf8OK bool) bool {
 			return false
 		}
 		for i := range len(hex) {
-			if unhex(hex[i]) < 0 {
+			if _, ok := unhex(hex[i]); !ok {
 				return false
 			}
 		}

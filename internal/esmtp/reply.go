@@ -1,6 +1,7 @@
 package esmtp
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -107,8 +108,8 @@ func (r Reply) Permanent() bool { return r.Code/100 == 5 }
 // the basic code (RFC 2034 section 3 forbids any other), or zero. A "#" before it is skipped: some
 // widespread appliances write "550 #5.1.0 Address rejected."
 func (r Reply) Enhanced() EnhancedCode {
-	for i := len(r.Lines) - 1; i >= 0; i-- {
-		e, _, ok := cutEnhancedCode(strings.TrimPrefix(r.Lines[i], "#"))
+	for _, line := range slices.Backward(r.Lines) {
+		e, _, ok := cutEnhancedCode(strings.TrimPrefix(line, "#"))
 		if ok && e[0] == r.Code/100 {
 			return e
 		}

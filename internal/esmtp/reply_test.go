@@ -133,16 +133,34 @@ func TestReplyAppend(t *testing.T) {
 		{"no lines", Reply{Code: 250}, false, "250 \r\n"},
 		{"zero", Reply{}, false, "451 \r\n"},
 		{"no code of a reply", Reply{Code: 999, Lines: []string{"x"}}, false, "451 x\r\n"},
-		{"octets", Reply{Code: 550, Lines: []string{"a\r\nb\x00\x1b\t\x7fé\\"}}, false,
-			`550 a\x0d\x0ab\x00\x1b\x09\x7f\xc3\xa9\` + "\r\n"},
-		{"UTF-8", Reply{Code: 550, Lines: []string{"é\x80\u0085\u202e日"}}, true,
-			`550 é\x80\xc2\x85\xe2\x80\xae日` + "\r\n"},
-		{"long", Reply{Code: 550, Lines: []string{strings.Repeat("x", 600)}}, false,
-			"550 " + strings.Repeat("x", 506) + "\r\n"},
-		{"cut before an escape", Reply{Code: 550, Lines: []string{strings.Repeat("x", 503) + "\x00\x00"}},
-			false, "550 " + strings.Repeat("x", 503) + "\r\n"},
-		{"cut before a character", Reply{Code: 550, Lines: []string{strings.Repeat("x", 505) + "é"}},
-			true, "550 " + strings.Repeat("x", 505) + "\r\n"},
+		{
+			"octets",
+			Reply{Code: 550, Lines: []string{"a\r\nb\x00\x1b\t\x7fé\\"}},
+			false,
+			`550 a\x0d\x0ab\x00\x1b\x09\x7f\xc3\xa9\` + "\r\n",
+		},
+		{
+			"UTF-8",
+			Reply{Code: 550, Lines: []string{"é\x80\u0085\u202e日"}},
+			true,
+			`550 é\x80\xc2\x85\xe2\x80\xae日` + "\r\n",
+		},
+		{
+			"long",
+			Reply{Code: 550, Lines: []string{strings.Repeat("x", 600)}},
+			false,
+			"550 " + strings.Repeat("x", 506) + "\r\n",
+		},
+		{
+			"cut before an escape",
+			Reply{Code: 550, Lines: []string{strings.Repeat("x", 503) + "\x00\x00"}},
+			false, "550 " + strings.Repeat("x", 503) + "\r\n",
+		},
+		{
+			"cut before a character",
+			Reply{Code: 550, Lines: []string{strings.Repeat("x", 505) + "é"}},
+			true, "550 " + strings.Repeat("x", 505) + "\r\n",
+		},
 	}
 	for _, tt := range tests {
 		if got := string(tt.reply.Append(nil, tt.utf8)); got != tt.want {

@@ -33,11 +33,12 @@ func ParseXtext(s string) (string, error) {
 			if i+2 >= len(s) {
 				return "", errXtext
 			}
-			hi, lo := unhex(s[i+1]), unhex(s[i+2])
-			if hi < 0 || lo < 0 {
+			hi, hiOK := unhex(s[i+1])
+			lo, loOK := unhex(s[i+2])
+			if !hiOK || !loOK {
 				return "", errXtext
 			}
-			c = byte(hi<<4 | lo)
+			c = hi<<4 | lo
 			i += 2
 		}
 		out = append(out, c)
@@ -45,14 +46,14 @@ func ParseXtext(s string) (string, error) {
 	return string(out), nil
 }
 
-func unhex(c byte) int {
+func unhex(c byte) (value byte, ok bool) {
 	switch {
 	case c >= '0' && c <= '9':
-		return int(c - '0')
+		return c - '0', true
 	case c >= 'A' && c <= 'F':
-		return int(c-'A') + 10
+		return c - 'A' + 10, true
 	case c >= 'a' && c <= 'f':
-		return int(c-'a') + 10
+		return c - 'a' + 10, true
 	}
-	return -1
+	return 0, false
 }
