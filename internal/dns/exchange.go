@@ -170,7 +170,8 @@ func packetExchange(conn net.Conn, wire []byte, id uint16, q question) (*mdns.Ms
 
 // streamExchange reads the one message that follows (RFC 7766).
 func streamExchange(conn net.Conn, wire []byte, id uint16, q question) (*mdns.Msg, error) {
-	framed := binary.BigEndian.AppendUint16(make([]byte, 0, 2+len(wire)), uint16(len(wire)))
+	size16 := uint16(len(wire)) //nolint:gosec // a question has at most 300 octets
+	framed := binary.BigEndian.AppendUint16(make([]byte, 0, 2+len(wire)), size16)
 	if _, err := conn.Write(append(framed, wire...)); err != nil {
 		return nil, fmt.Errorf("tcp: %w", err)
 	}

@@ -358,8 +358,10 @@ func TestServers(t *testing.T) {
 			t.Errorf("serverAddr(%q) = %q, %v", tt.in, got, err)
 		}
 	}
-	for _, bad := range []string{"", "ns.test:53", "localhost", "127.0.0.1:", "127.0.0.1:0", ":53",
-		"127.0.0.1:dns", "127.0.0.1:70000"} {
+	for _, bad := range []string{
+		"", "ns.test:53", "localhost", "127.0.0.1:", "127.0.0.1:0", ":53",
+		"127.0.0.1:dns", "127.0.0.1:70000",
+	} {
 		if _, err := New(Config{Servers: []string{bad}}); err == nil {
 			t.Errorf("server %q was taken", bad)
 		}

@@ -145,13 +145,13 @@ func pack(m *mdns.Msg) []byte {
 	return wire
 }
 
-func parseRRs(t testing.TB, records ...string) []mdns.RR {
-	t.Helper()
+func parseRRs(tb testing.TB, records ...string) []mdns.RR {
+	tb.Helper()
 	var rrs []mdns.RR
 	for _, s := range records {
 		rr, err := mdns.NewRR(s)
 		if err != nil {
-			t.Fatalf("%s: %v", s, err)
+			tb.Fatalf("%s: %v", s, err)
 		}
 		rrs = append(rrs, rr)
 	}

@@ -46,7 +46,12 @@ func (f *Filter) checkAddress(network, address string) (netip.AddrPort, error) {
 // is used. With bind addresses of one family only, the other family is not dialled: mail does not
 // leave from there either. Empty leaves the choice to the system.
 func Dialer(f *Filter, bind []netip.Addr) esmtp.DialFunc {
-	return f.Dial(func(ctx context.Context, network, address string) (net.Conn, error) {
+	return f.Dial(f.connect(bind))
+}
+
+// connect is the real dialler, under the control of the filter on its own.
+func (f *Filter) connect(bind []netip.Addr) esmtp.DialFunc {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		to, err := netip.ParseAddrPort(address)
 		if err != nil {
 			return nil, err
@@ -67,7 +72,7 @@ func Dialer(f *Filter, bind []netip.Addr) esmtp.DialFunc {
 			d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
 		}
 		return d.DialContext(ctx, network, address)
-	})
+	}
 }
 
 // source picks the first bind address of the destination's family.
@@ -119,7 +124,8 @@ func relayAddrs(ctx context.Context, upstream string) ([]netip.AddrPort, error) 
 	}
 	addrs := make([]netip.AddrPort, 0, len(ips))
 	for _, ip := range ips {
-		addrs = append(addrs, netip.AddrPortFrom(ip.Unmap(), uint16(port)))
+		p := uint16(port) //nolint:gosec // LookupPort gives no port above 65535
+		addrs = append(addrs, netip.AddrPortFrom(ip.Unmap(), p))
 	}
 	return addrs, nil
 }

@@ -177,6 +177,7 @@ func (r *Resolver) namedHosts(records []dns.MX) (hosts []Host, skipped []string)
 			hosts = append(hosts, Host{name, rec.Pref})
 		}
 	}
+	//nolint:gosec // spreads the load over hosts; nothing rests on its being unpredictable
 	rand.Shuffle(len(hosts), func(i, j int) { hosts[i], hosts[j] = hosts[j], hosts[i] })
 	slices.SortStableFunc(hosts, func(a, b Host) int { return int(a.Pref) - int(b.Pref) })
 	return hosts, skipped

@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+
+	"github.com/rcptgate/rcptgate/internal/esmtp"
 )
 
 // RunFunc runs a program and returns its standard output.
@@ -185,7 +187,8 @@ func transportOf(route string) string {
 }
 
 func (p *postfix) comment(item, text string) {
-	p.add("# " + p.name + ": " + item + ": " + strings.Join(strings.Fields(text), " "))
+	line := "# " + p.name + ": " + item + ": " + text
+	p.add(string(esmtp.AppendEscaped(nil, strings.Join(strings.Fields(line), " "), true)))
 }
 
 func (p *postfix) add(entry string) {

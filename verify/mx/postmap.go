@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -48,7 +49,8 @@ func (p *postfix) dump(ctx context.Context, item string) ([]row, error) {
 	return parseRows(string(out)), nil
 }
 
-// parseRows reads the output of postmap -s: key, a tab, value on each line.
+// parseRows reads the output of postmap -s: key, a tab, value on each line. The order is that of
+// the hash; the rows are sorted.
 func parseRows(out string) []row {
 	var rows []row
 	for line := range strings.Lines(out) {
@@ -57,5 +59,6 @@ func parseRows(out string) []row {
 			rows = append(rows, row{key, strings.TrimSpace(value)})
 		}
 	}
+	slices.SortStableFunc(rows, func(a, b row) int { return strings.Compare(a.key, b.key) })
 	return rows
 }
