@@ -101,6 +101,17 @@ func (c *conditionCheck) fail(at ast.Node, detail, hint string) {
 	c.fault = &conditionFault{row: bound.Line, column: bound.Column + 1, detail: detail, hint: hint}
 }
 
+// first is the leftmost name of an access: expr places a.b at b.
+func first(n ast.Node) ast.Node {
+	for {
+		member, ok := n.(*ast.MemberNode)
+		if !ok {
+			return n
+		}
+		n = member.Node
+	}
+}
+
 func (c *conditionCheck) nodes(depth int, list ...ast.Node) {
 	for _, n := range list {
 		c.node(n, depth)
@@ -198,6 +209,8 @@ func (c *conditionCheck) binary(n *ast.BinaryNode, depth int) {
 				c.literal(n.Left, element, "==")
 			}
 		}
+	case "contains", "startsWith", "endsWith":
+		c.part(n.Left, n.Right)
 	case "matches":
 		c.pattern(n.Right)
 	}
@@ -213,18 +226,11 @@ func (c *conditionCheck) literal(named, literal ast.Node, operator string) {
 	if !ok || known.literal == nil {
 		return
 	}
-	var value any
-	switch literal := literal.(type) {
-	case *ast.StringNode:
-		if operator != "==" && operator != "!=" {
-			return // an order of words is odd, but not impossible
-		}
-		value = literal.Value
-	case *ast.IntegerNode:
-		value = literal.Value
-	case *ast.FloatNode:
-		value = literal.Value
-	default:
+	if _, isWord := literal.(*ast.StringNode); isWord && operator != "==" && operator != "!=" {
+		return // an order of words is odd, but not impossible
+	}
+	value, ok := literalValue(literal)
+	if !ok {
 		return
 	}
 	if detail, hint := known.literal(value); detail != "" {
@@ -232,11 +238,44 @@ func (c *conditionCheck) literal(named, literal ast.Node, operator string) {
 	}
 }
 
+func literalValue(n ast.Node) (any, bool) {
+	switch n := n.(type) {
+	case *ast.StringNode:
+		return n.Value, true
+	case *ast.IntegerNode:
+		return n.Value, true
+	case *ast.FloatNode:
+		return n.Value, true
+	case *ast.UnaryNode:
+		switch value, _ := literalValue(n.Node); value := value.(type) {
+		case int:
+			return -value, n.Operator == "-"
+		case float64:
+			return -value, n.Operator == "-"
+		}
+	}
+	return nil, false
+}
+
+// part checks a literal that is looked for within a name whose values are lower case.
+func (c *conditionCheck) part(named, literal ast.Node) {
+	path, _ := pathOf(named)
+	known, isName := lookupName(path)
+	text, isWord := literal.(*ast.StringNode)
+	if !isName || !known.lower || !isWord {
+		return
+	}
+	if folded := strings.ToLower(text.Value); folded != text.Value {
+		c.fail(literal, fmt.Sprintf("%s is lower case and never holds %q", path, text.Value),
+			fmt.Sprintf("write %q", folded))
+	}
+}
+
 // pattern wants a literal: what comes from the network must never be run as a regular expression.
 func (c *conditionCheck) pattern(n ast.Node) {
 	pattern, ok := n.(*ast.StringNode)
 	if !ok {
-		c.fail(n, "the pattern of matches must be a literal", `write it in quotes: matches "^a.*z$"`)
+		c.fail(first(n), "the pattern of matches must be a literal", `write it in quotes: matches "^a.*z$"`)
 		return
 	}
 	if _, err := regexp.Compile(pattern.Value); err != nil {
@@ -293,7 +332,7 @@ func (c *conditionCheck) call(n *ast.CallNode, depth int) {
 	for _, argument := range n.Arguments[1:] {
 		literal, ok := argument.(*ast.StringNode)
 		if !ok {
-			c.fail(argument, "the networks of inNetwork must be literals", `write "192.0.2.0/24"`)
+			c.fail(first(argument), "the networks of inNetwork must be literals", `write "192.0.2.0/24"`)
 			return
 		}
 		if detail, hint := checkNetwork(literal.Value); detail != "" {
@@ -320,73 +359,6 @@ func checkNetwork(text string) (detail, hint string) {
 			fmt.Sprintf("write %q", prefix.Masked().String())
 	}
 	return "", ""
-}
-
-// rewriter turns lazy names into calls and literal lists and networks into constants. It sees
-// conditions that passed conditionCheck.
-type rewriter struct{}
-
-// Visit implements ast.Visitor; expr calls it on the leaves first.
-func (rewriter) Visit(node *ast.Node) {
-	switch n := (*node).(type) {
-	case *ast.IdentifierNode:
-		if known, ok := lookupName(n.Value); ok && known.lazy != nil {
-			ast.Patch(node, &ast.CallNode{
-				Callee:    &ast.IdentifierNode{Value: lazyFunction(n.Value)},
-				Arguments: []ast.Node{&ast.IdentifierNode{Value: "$env"}},
-			})
-		}
-	case *ast.BinaryNode:
-		if set, ok := stringSet(n); ok {
-			n.Right = set
-		}
-	case *ast.CallNode:
-		if networks, ok := networksOf(n); ok {
-			n.Arguments = []ast.Node{n.Arguments[0], networks}
-		}
-	}
-}
-
-// stringSet makes x in ["a", "b"] a look-up.
-func stringSet(n *ast.BinaryNode) (ast.Node, bool) {
-	list, ok := n.Right.(*ast.ArrayNode)
-	if n.Operator != "in" || !ok || len(list.Nodes) == 0 {
-		return nil, false
-	}
-	set := make(map[string]struct{}, len(list.Nodes))
-	for _, element := range list.Nodes {
-		word, ok := element.(*ast.StringNode)
-		if !ok {
-			return nil, false
-		}
-		set[word.Value] = struct{}{}
-	}
-	constant := &ast.ConstantNode{Value: set}
-	constant.SetLocation(list.Location())
-	return constant, true
-}
-
-// networksOf parses the networks of a call of inNetwork.
-func networksOf(n *ast.CallNode) (ast.Node, bool) {
-	called, ok := pathOf(n.Callee)
-	if !ok || called != inNetworkName || len(n.Arguments) < 2 {
-		return nil, false
-	}
-	networks := make([]netip.Prefix, 0, len(n.Arguments)-1)
-	for _, argument := range n.Arguments[1:] {
-		literal, ok := argument.(*ast.StringNode)
-		if !ok {
-			return nil, false
-		}
-		network, err := netip.ParsePrefix(literal.Value)
-		if err != nil {
-			return nil, false
-		}
-		networks = append(networks, network)
-	}
-	constant := &ast.ConstantNode{Value: networks}
-	constant.SetLocation(n.Location())
-	return constant, true
 }
 
 // faultOf takes expr's errors apart: they are several lines with a drawing.

@@ -68,7 +68,8 @@ type Engine struct {
 }
 
 // New compiles the rules. The error is a RuleErrors with every fault of every rule; the engine is
-// then nil. A nil logger discards.
+// then nil. A nil logger discards; a nil verifier, good for checking rules, knows nothing: every
+// verdict is unknown.
 func New(cfg Config, verifier Verifier, log *slog.Logger) (*Engine, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)

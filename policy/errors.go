@@ -68,12 +68,12 @@ func (e RuleErrors) Unwrap() []error {
 }
 
 // nearest is the candidate that is closest to the word that was written, or "" if none is close
-// enough to be meant (a third of its letters wrong, at most three).
+// enough to be meant (half of its letters wrong, at most three).
 func nearest(word string, candidates []string) string {
 	best, bestDistance := "", 4
 	for _, candidate := range candidates {
 		distance := editDistance(strings.ToLower(word), candidate)
-		if distance < bestDistance && distance*3 <= len(candidate)+2 {
+		if distance < bestDistance && distance*2 <= len(word) {
 			best, bestDistance = candidate, distance
 		}
 	}

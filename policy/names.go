@@ -7,7 +7,7 @@ import (
 
 	"github.com/expr-lang/expr"
 
-	"github.com/rcptgate/rcptgate/internal/esmtp"
+	"github.com/rcptgate/rcptgate/verify"
 )
 
 // Name is one name that a condition may use.
@@ -29,160 +29,130 @@ type Name struct {
 func Names() []Name {
 	list := make([]Name, len(names))
 	for i, n := range names {
-		list[i] = n.doc
+		list[i] = n.Name
 	}
 	return list
 }
 
 // name adds to the documentation what the engine needs.
 type name struct {
-	doc Name
+	Name
 
 	// literal checks a literal that the name is compared with by ==, != or in. It returns what is
 	// wrong with it and what to write, or "", "".
 	literal func(value any) (detail, hint string)
 
-	// lazy is what a lazy name compiles to: the function is called when evaluation reaches it.
-	lazy     func(params ...any) (any, error)
+	// lower: the values have no capital letters, so that contains, startsWith and endsWith never
+	// find one.
+	lower bool
+
+	// get is what a lazy name compiles to: it is called when evaluation reaches the name.
+	get      func(params ...any) (any, error)
 	function any // its type, as expr.Function wants it
 }
 
 // names is the vocabulary. Read only.
 var names = []name{
-	{doc: Name{
-		Name: "client.addr", Type: "string",
-		Doc: "IP address of the client, as XFORWARD or the connection says; \"\" if unknown",
-	}, literal: checkAddrLiteral},
-	{doc: Name{
-		Name: "client.name", Type: "string",
-		Doc: "verified host name of the client, lower case; \"\" if unknown",
-	}, literal: checkDomainLiteral},
-	{doc: Name{
-		Name: "client.helo", Type: "string",
-		Doc: "what the client greeted with, as it wrote it",
-	}},
-	{doc: Name{
-		Name: "client.login", Type: "string",
-		Doc: "SASL user; \"\" if unknown (Postfix does not tell it by XFORWARD)",
-	}},
-	{doc: Name{
-		Name: "sender.address", Type: "string",
-		Doc: "sender as local@domain, domain as in sender.domain; \"\" for the null sender",
-	}},
-	{doc: Name{
-		Name: "sender.local", Type: "string",
-		Doc: "local part of the sender, unquoted, case as written",
-	}},
-	{doc: Name{
-		Name: "sender.domain", Type: "string",
-		Doc: "domain of the sender, lower case, A-labels (xn--...)",
-	}, literal: checkDomainLiteral},
-	{doc: Name{
-		Name: "recipient.address", Type: "string",
-		Doc: "recipient as local@domain, domain as in recipient.domain",
-	}},
-	{doc: Name{
-		Name: "recipient.local", Type: "string",
-		Doc: "local part of the recipient, unquoted, case as written",
-	}},
-	{doc: Name{
-		Name: "recipient.domain", Type: "string",
-		Doc: "domain of the recipient, lower case, A-labels (xn--...); \"\" for <postmaster>",
-	}, literal: checkDomainLiteral},
-	{doc: Name{
-		Name: "size", Type: "number",
-		Doc: "octets of the message as the client announced them (SIZE=); 0 if it did not",
-	}},
-	{doc: Name{
-		Name: "null_sender", Type: "bool",
-		Doc: "the message is a bounce: MAIL FROM:<>",
-	}},
-	{doc: Name{
-		Name: "trusted", Type: "bool",
-		Doc: "the session came through a mail server that gave XFORWARD",
-	}},
-	{
-		doc: Name{
-			Name: "verdict", Type: "string", Lazy: true, Values: verdictValues,
-			Doc: "what is known about the mailbox",
-		}, literal: closedSet("verdict", verdictValues), function: new(func(*facts) string),
-		lazy: lazily(func(w *walk) any { return string(w.verdict()) }),
-	},
-	{
-		doc: Name{
-			Name: "proof", Type: "bool", Lazy: true,
-			Doc: "the verdict undeliverable is proven: by a refusal of this very recipient, a null MX, " +
-				"or a domain that does not exist",
-		}, function: new(func(*facts) bool),
-		lazy: lazily(func(w *walk) any { return w.proven() }),
-	},
-	{
-		doc: Name{
-			Name: "reason", Type: "string", Lazy: true, Values: reasonValues(),
-			Doc: "why the verdict is what it is",
-		}, literal: closedSet("reason", reasonValues()), function: new(func(*facts) string),
-		lazy: lazily(func(w *walk) any { return string(w.ask().Reason) }),
-	},
-	{
-		doc: Name{
-			Name: "confidence", Type: "number", Lazy: true,
-			Doc: "how sure the verdict is, 0 to 1",
-		}, literal: checkFractionLiteral("confidence"), function: new(func(*facts) float64),
-		lazy: lazily(func(w *walk) any { return w.ask().Confidence }),
-	},
-	{
-		doc: Name{
-			Name: "deliverability", Type: "number", Lazy: true,
-			Doc: "probability that mail to the mailbox will be delivered, 0 to 1",
-		}, literal: checkFractionLiteral("deliverability"), function: new(func(*facts) float64),
-		lazy: lazily(func(w *walk) any { return w.ask().Deliverability }),
-	},
-	{
-		doc: Name{
-			Name: "provider", Type: "string", Lazy: true,
-			Doc: "mail provider of the recipient's domain; \"\" if not known",
-		}, function: new(func(*facts) string),
-		lazy: lazily(func(w *walk) any { return w.ask().Provider }),
-	},
-	{
-		doc: Name{
-			Name: "catch_all", Type: "bool", Lazy: true,
-			Doc: "the domain is known to accept every local part",
-		}, function: new(func(*facts) bool),
-		lazy: lazily(func(w *walk) any { return w.ask().CatchAll }),
-	},
-	{
-		doc: Name{
-			Name: "mx", Type: "string", Lazy: true,
-			Doc: "mail server that was asked; \"\" if none was",
-		}, literal: checkDomainLiteral, function: new(func(*facts) string),
-		lazy: lazily(func(w *walk) any { return w.ask().MX }),
-	},
-	{
-		doc: Name{
-			Name: "stage", Type: "string", Lazy: true, Values: stageValues,
-			Doc: "how far the conversation with the mail server came; \"\" if there was none",
-		}, literal: closedSet("stage", stageValues), function: new(func(*facts) string),
-		lazy: lazily(func(w *walk) any { return string(w.ask().Stage) }),
-	},
+	free("client.addr", "string",
+		`IP address of the client, as XFORWARD or the connection says; "" if unknown`).
+		check(checkAddrLiteral),
+	free("client.name", "string",
+		`verified host name of the client, lower case; "" if unknown`).domain(),
+	free("client.helo", "string", "what the client greeted with, as it wrote it"),
+	free("client.login", "string",
+		`SASL user; "" if unknown (Postfix does not tell it by XFORWARD)`),
+	free("sender.address", "string",
+		`sender as local@domain, domain as in sender.domain; "" for the null sender`).
+		check(checkAddressLiteral),
+	free("sender.local", "string", "local part of the sender, unquoted, case as written"),
+	free("sender.domain", "string",
+		"domain of the sender, lower case, A-labels (xn--...)").domain(),
+	free("recipient.address", "string",
+		"recipient as local@domain, domain as in recipient.domain").check(checkAddressLiteral),
+	free("recipient.local", "string", "local part of the recipient, unquoted, case as written"),
+	free("recipient.domain", "string",
+		`domain of the recipient, lower case, A-labels (xn--...); "" for <postmaster>`).domain(),
+	free("size", "number",
+		"octets of the message as the client announced them (SIZE=); 0 if it did not"),
+	free("null_sender", "bool", "the message is a bounce: MAIL FROM:<>"),
+	free("trusted", "bool", "the session came through a mail server that gave XFORWARD"),
+
+	lazyText("verdict", "what is known about the mailbox",
+		func(r *verify.Result) string { return string(verdictOf(r)) }).oneOf(verdictValues),
+	lazyFlag("proof", "the verdict undeliverable is proven: by a refusal of this very recipient, "+
+		"a null MX, or a domain that does not exist", isProven),
+	lazyText("reason", "why the verdict is what it is",
+		func(r *verify.Result) string { return string(r.Reason) }).oneOf(reasonValues()),
+	lazyNumber("confidence", "how sure the verdict is, 0 to 1",
+		func(r *verify.Result) float64 { return r.Confidence }),
+	lazyNumber("deliverability", "probability that mail to the mailbox will be delivered, 0 to 1",
+		func(r *verify.Result) float64 { return r.Deliverability }),
+	lazyText("provider", `mail provider of the recipient's domain; "" if not known`,
+		func(r *verify.Result) string { return r.Provider }),
+	lazyFlag("catch_all", "the domain is known to accept every local part",
+		func(r *verify.Result) bool { return r.CatchAll }),
+	lazyText("mx", `mail server that was asked, lower case; "" if none was`,
+		func(r *verify.Result) string { return strings.ToLower(r.MX) }).domain(),
+	lazyText("stage", `how far the conversation with the mail server came; "" if there was none`,
+		func(r *verify.Result) string { return string(r.Stage) }).oneOf(stageValues),
 }
 
-// lazily turns a question about the walk into the function that a lazy name compiles to.
-func lazily(get func(*walk) any) func(...any) (any, error) {
-	return func(params ...any) (any, error) {
+// free is a name whose value is a field of facts.
+func free(path, kind, doc string) name { return name{Name: Name{Name: path, Type: kind, Doc: doc}} }
+
+func lazyText(path, doc string, get func(*verify.Result) string) name {
+	n := lazily(path, "string", doc, func(r *verify.Result) any { return get(r) })
+	n.function = new(func(*facts) string)
+	return n
+}
+
+func lazyFlag(path, doc string, get func(*verify.Result) bool) name {
+	n := lazily(path, "bool", doc, func(r *verify.Result) any { return get(r) })
+	n.function = new(func(*facts) bool)
+	return n
+}
+
+// lazyNumber is a name whose values are fractions: comparisons with percentages are faults.
+func lazyNumber(path, doc string, get func(*verify.Result) float64) name {
+	n := lazily(path, "number", doc, func(r *verify.Result) any { return get(r) })
+	n.function = new(func(*facts) float64)
+	return n.check(checkFractionLiteral(path))
+}
+
+// lazily is a name whose value is asked of the verifier.
+func lazily(path, kind, doc string, get func(*verify.Result) any) name {
+	n := free(path, kind, doc)
+	n.Lazy = true
+	n.get = func(params ...any) (any, error) {
 		if len(params) == 1 {
 			if f, ok := params[0].(*facts); ok {
-				return get(f.walk), nil
+				return get(f.walk.ask()), nil
 			}
 		}
-		return nil, fmt.Errorf("called with %d parameters outside of a walk", len(params))
+		return nil, fmt.Errorf("%s: evaluated outside of a walk", path)
 	}
+	return n
+}
+
+func (n name) check(literal func(any) (string, string)) name {
+	n.literal = literal
+	return n
+}
+
+func (n name) domain() name {
+	n.lower = true
+	return n.check(checkDomainLiteral)
+}
+
+func (n name) oneOf(values []string) name {
+	n.Values = values
+	return n.check(closedSet(n.Name.Name, values))
 }
 
 // lookupName finds a name of the vocabulary.
 func lookupName(path string) (*name, bool) {
 	for i := range names {
-		if names[i].doc.Name == path {
+		if names[i].Name.Name == path {
 			return &names[i], true
 		}
 	}
@@ -193,7 +163,7 @@ func lookupName(path string) (*name, bool) {
 func allNames() []string {
 	list := make([]string, len(names))
 	for i := range names {
-		list[i] = names[i].doc.Name
+		list[i] = names[i].Name.Name
 	}
 	return list
 }
@@ -218,9 +188,9 @@ func lazyFunction(path string) string { return path + "()" }
 func functions() []expr.Option {
 	var options []expr.Option
 	for i := range names {
-		if names[i].lazy != nil {
+		if names[i].Lazy {
 			options = append(options,
-				expr.Function(lazyFunction(names[i].doc.Name), names[i].lazy, names[i].function))
+				expr.Function(lazyFunction(names[i].Name.Name), names[i].get, names[i].function))
 		}
 	}
 	return append(options, expr.Function(inNetworkName, inNetwork,
@@ -250,87 +220,4 @@ func inNetwork(params ...any) (any, error) {
 		}
 	}
 	return false, nil
-}
-
-// closedSet is the literal check of an enumeration.
-func closedSet(path string, values []string) func(any) (string, string) {
-	return func(value any) (string, string) {
-		text, ok := value.(string)
-		if !ok {
-			return "", "" // the type check says it better
-		}
-		for _, valid := range values {
-			if text == valid {
-				return "", ""
-			}
-		}
-		return fmt.Sprintf("%s is never %q", path, text), oneOf(text, values)
-	}
-}
-
-// checkFractionLiteral catches percentages: confidence > 90 would never be true.
-func checkFractionLiteral(path string) func(any) (string, string) {
-	return func(value any) (string, string) {
-		var number float64
-		switch v := value.(type) {
-		case int:
-			number = float64(v)
-		case float64:
-			number = v
-		default:
-			return "", ""
-		}
-		if number >= 0 && number <= 1 {
-			return "", ""
-		}
-		return fmt.Sprintf("%s is a number from 0 to 1, never compared with %v", path, number),
-			"write 0.9 for 90 %"
-	}
-}
-
-// checkDomainLiteral catches literals that no domain of ours equals: those are lower case A-labels.
-func checkDomainLiteral(value any) (detail, hint string) {
-	text, ok := value.(string)
-	if !ok || text == "" || strings.HasPrefix(text, "[") {
-		return "", ""
-	}
-	if strings.Contains(text, "@") {
-		return fmt.Sprintf("a domain is never %q", text),
-			"compare .address with an address, .domain with what follows the @"
-	}
-	if strings.HasPrefix(text, ".") || strings.HasSuffix(text, ".") {
-		return fmt.Sprintf("a domain is never %q", text),
-			fmt.Sprintf("write %q, or domain endsWith %q for its subdomains",
-				strings.Trim(text, "."), "."+strings.Trim(text, "."))
-	}
-	folded := strings.ToLower(text)
-	if address, err := esmtp.ParseAddress("x@"+text, true); err == nil {
-		folded = address.ASCIIDomain()
-	}
-	if folded != text {
-		return fmt.Sprintf("domains are compared in lower case and as A-labels, never %q", text),
-			fmt.Sprintf("write %q", folded)
-	}
-	return "", ""
-}
-
-// checkAddrLiteral catches literals that no client.addr equals.
-func checkAddrLiteral(value any) (detail, hint string) {
-	text, ok := value.(string)
-	if !ok || text == "" {
-		return "", ""
-	}
-	if _, err := netip.ParsePrefix(text); err == nil {
-		return fmt.Sprintf("client.addr is one address, never the network %q", text),
-			fmt.Sprintf("write inNetwork(client.addr, %q)", text)
-	}
-	addr, err := netip.ParseAddr(text)
-	if err != nil {
-		return fmt.Sprintf("client.addr is an IP address, never %q", text),
-			"compare client.name with a host name"
-	}
-	if written := addr.Unmap().WithZone("").String(); written != text {
-		return fmt.Sprintf("client.addr is never written %q", text), fmt.Sprintf("write %q", written)
-	}
-	return "", ""
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -213,13 +214,13 @@ func (w *walk) defaultText(p phrase, ref string) string {
 	return withRef(b.String(), ref)
 }
 
-// answer is the mail server's reply without its words.
+// answer is the mail server's refusal without its words.
 func (w *walk) answer() string {
 	r := w.result
-	if r.MX == "" || r.Reply.IsZero() {
+	if r.MX == "" || r.Reply.IsZero() || r.Reply.Positive() {
 		return ""
 	}
-	said := fmt.Sprint(r.Reply.Code)
+	said := strconv.Itoa(r.Reply.Code)
 	if enhanced := r.Reply.Enhanced().String(); enhanced != "" {
 		said += " " + enhanced
 	}

@@ -101,6 +101,9 @@ func (w *walk) value(placeholder string, rule *compiledRule, ref string) string 
 	case "domain":
 		return w.facts.Recipient.Domain
 	case "sender":
+		if w.tx.Mail.From.IsNull() {
+			return "<>"
+		}
 		return w.tx.Mail.From.String()
 	case "client":
 		return w.facts.Client.Addr

@@ -93,6 +93,11 @@ func clampSize(size uint64) int {
 // ask asks the verifier, once for each walk.
 func (w *walk) ask() *verify.Result {
 	w.asked = true
+	if w.result == nil && w.verifier == nil {
+		w.result = &verify.Result{
+			Address: w.rcpt.To, Verdict: verify.Unknown, Reason: verify.NotProbed,
+		}
+	}
 	if w.result == nil {
 		result := w.verifier.Verify(w.ctx, verify.Question{
 			Address:    w.rcpt.To,
@@ -107,10 +112,6 @@ func (w *walk) ask() *verify.Result {
 	}
 	return w.result
 }
-
-func (w *walk) verdict() verify.Verdict { return verdictOf(w.ask()) }
-
-func (w *walk) proven() bool { return isProven(w.ask()) }
 
 // verdictOf reads the zero value as what it means.
 func verdictOf(r *verify.Result) verify.Verdict {

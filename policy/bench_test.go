@@ -1,0 +1,74 @@
+package policy_test
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/rcptgate/rcptgate/policy"
+)
+
+// twenty are rules of the usual kinds, none of which matches.
+func twenty() []policy.Rule {
+	var rules []policy.Rule
+	for i := range 5 {
+		rules = append(
+			rules,
+			policy.Rule{When: fmt.Sprintf(`recipient.domain == "d%d.example.com"`, i), Action: "accept"},
+			policy.Rule{When: fmt.Sprintf(`recipient.domain in ["a%d.example", "b.example"]`, i), Action: "accept"},
+			policy.Rule{When: fmt.Sprintf(`inNetwork(client.addr, "10.%d.0.0/16")`, i), Action: "accept"},
+			policy.Rule{When: `verdict == "risky" && confidence > 0.9`, Action: "defer"},
+		)
+	}
+	return rules
+}
+
+// BenchmarkCached is one recipient whose verdict is known through 20 rules and the built-in ones.
+func BenchmarkCached(b *testing.B) {
+	e := engine(b, &known{result: existing()}, twenty()...)
+	tx := from(b, "a@example.com")
+	tx.Client.Addr = netip.MustParseAddr("192.0.2.7")
+	rcpt := to(b, "bob@example.net")
+	b.ReportAllocs()
+	for b.Loop() {
+		if d := e.Rcpt(b.Context(), tx, rcpt); d.Action != policy.Accept {
+			b.Fatal(d)
+		}
+	}
+}
+
+// BenchmarkBuiltin is the same with the built-in rules alone, refused.
+func BenchmarkBuiltin(b *testing.B) {
+	e := engine(b, &known{result: unknownMailbox()})
+	tx, rcpt := from(b, "a@example.com"), to(b, "bob@example.net")
+	b.ReportAllocs()
+	for b.Loop() {
+		if d := e.Rcpt(b.Context(), tx, rcpt); d.Action != policy.Reject {
+			b.Fatal(d)
+		}
+	}
+}
+
+func BenchmarkNew(b *testing.B) {
+	rules := twenty()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := policy.New(policy.Config{Rules: rules}, nil, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkWorstCondition is the longest evaluation that the limits of a condition allow, or nearly:
+// a list as long as its body.
+func BenchmarkWorstCondition(b *testing.B) {
+	when := "any([" + strings.Repeat("1,", 900) + "1], # == 2" + strings.Repeat(" || # == 2", 330) + ")"
+	e := engine(b, nil, policy.Rule{When: when, Action: "reject"})
+	tx, rcpt := from(b, "a@example.com"), to(b, "bob@example.net")
+	for b.Loop() {
+		if d := e.Rcpt(b.Context(), tx, rcpt); d.Action != policy.Accept {
+			b.Fatal(d)
+		}
+	}
+}

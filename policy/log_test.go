@@ -1,0 +1,95 @@
+package policy_test
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/rcptgate/rcptgate/internal/esmtp"
+	"github.com/rcptgate/rcptgate/policy"
+	"github.com/rcptgate/rcptgate/verify"
+)
+
+func logLine(d policy.Decision, redact bool) string {
+	var out bytes.Buffer
+	drop := func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey || a.Key == slog.LevelKey {
+			return slog.Attr{}
+		}
+		return a
+	}
+	slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: drop})).
+		Info("recipient", d.LogArgs(redact)...)
+	return strings.TrimSpace(out.String())
+}
+
+func TestLogArgs(t *testing.T) {
+	d := engine(t, &known{result: unknownMailbox()}).
+		Rcpt(t.Context(), from(t, "a@example.com"), to(t, "bob@example.net"))
+	d.Elapsed = 1234567890
+	d.Ref = "KX2M7QRT"
+	want := `msg=recipient recipient=bob@example.net action=reject ` +
+		`rule="built-in: refuse what is proven undeliverable" reply="550 5.1.1" ref=KX2M7QRT ` +
+		`verdict=undeliverable reason=mailbox_unknown confidence=0.99 mx=mx.example.net stage=rcpt ` +
+		`mx_reply="550 5.1.1 <bob@example.net>: no such user bob" cached=false wait_ms=1234`
+	if got := logLine(d, false); got != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
+	}
+	want = strings.ReplaceAll(want, "recipient=bob@", "recipient=b…@")
+	want = strings.ReplaceAll(want, "<bob@example.net>: no such user bob", "[…] no such user […]")
+	if got := logLine(d, true); got != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
+	}
+}
+
+func TestLogArgsNotAsked(t *testing.T) {
+	d := engine(t, nil, policy.Rule{Name: "own", When: "true", Action: "accept"}).
+		Rcpt(t.Context(), from(t, "a@example.com"), to(t, "bob@example.net"))
+	d.Elapsed = 0
+	if got := logLine(d, false); got != "msg=recipient recipient=bob@example.net action=accept rule=own wait_ms=0" {
+		t.Error(got)
+	}
+}
+
+// TestLogRedacts: nothing of the local part is left in the line, whatever form the server echoes.
+func TestLogRedacts(t *testing.T) {
+	cases := []struct{ rcpt, echo string }{
+		{"confidential@example.net", "<Confidential@EXAMPLE.net>: unknown"},
+		{"confidential@example.net", "unknown user: CONFIDENTIAL."},
+		{"confidential@example.net", "see https://example.net/?u=confidential%40example.net"},
+		{"confidential@example.net", "alias c0@example.net is for confidential-x"},
+		{"confidential@example.net", "srs0=confidential=40example.net"},
+		{`"confidential one"@example.net`, "no mailbox confidential one here"},
+		{"confidentiäl@example.net", "no mailbox confidentiäl here"},
+	}
+	for _, c := range cases {
+		r := unknownMailbox()
+		r.Reply = esmtp.Reply{Code: 550, Lines: []string{"5.1.1 " + c.echo}}
+		d := engine(t, &known{result: r}).Rcpt(t.Context(), from(t, "a@example.com"), to(t, c.rcpt))
+		if got := logLine(d, true); strings.Contains(strings.ToLower(got), "confidenti") {
+			t.Errorf("%s, %q: %s", c.rcpt, c.echo, got)
+		}
+	}
+}
+
+// TestLogEscapes: no octet of a mail server can forge a line or reach a terminal.
+func TestLogEscapes(t *testing.T) {
+	r := unknownMailbox()
+	r.MX = "mx\x1b[31m.example.net"
+	r.Reply = esmtp.Reply{Code: 550, Lines: []string{"\x1b[2Jx\x07\u202e", "y\x00\xff"}}
+	r.Provider = ""
+	d := policy.Decision{Recipient: address(t, "bob@example.net"), Result: &r}
+	for _, redact := range []bool{true, false} {
+		for i, arg := range d.LogArgs(redact) {
+			text, ok := arg.(string)
+			if ok && strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f || r == 0x202e }) {
+				t.Errorf("argument %d is %q", i, text)
+			}
+		}
+	}
+	d = policy.Decision{Recipient: esmtp.Address{}, Result: &verify.Result{}}
+	if got := logLine(d, false); !strings.Contains(got, "verdict=unknown") {
+		t.Error(got)
+	}
+}
