@@ -35,7 +35,10 @@ func (e EnhancedCode) String() string {
 // the others of one to three digits without leading zeros.
 func ParseEnhancedCode(s string) (EnhancedCode, bool) {
 	e, rest, ok := cutEnhancedCode(s)
-	return e, ok && rest == ""
+	if !ok || rest != "" {
+		return EnhancedCode{}, false
+	}
+	return e, true
 }
 
 // cutEnhancedCode takes an enhanced code off the front of s. It ends where its digits end; a further
