@@ -30,6 +30,7 @@ func (r *run) ask(ctx context.Context, s *session) (Outcome, verdict) {
 		if !out.NoUTF8 {
 			out.Err = r.fault(s, "MAIL", errors.New("the sender needs SMTPUTF8, which is not offered"))
 		}
+		s.proved()
 		s.keep()
 		return out, answered
 	}
@@ -41,16 +42,17 @@ func (r *run) ask(ctx context.Context, s *session) (Outcome, verdict) {
 		out.Reply = esmtp.Reply{}
 		out.Err = r.fault(s, command(out.Stage), err)
 		r.step("broken: %s", escape(err))
-		s.lost(err)
-		if kept && ctx.Err() == nil && !isTimeout(err) {
+		s.drop()
+		if kept && !over(ctx) && !isTimeout(err) {
 			return out, stale // the server had enough of the session, or of waiting
 		}
 		return out, failed
 	}
+	s.proved()
 	if !out.Reply.Positive() {
 		s.refused++
 	}
-	if kept && sessionLimit(out) && ctx.Err() == nil {
+	if kept && sessionLimit(out) && !over(ctx) {
 		s.quitKeepingSlot(ctx)
 		return out, stale
 	}

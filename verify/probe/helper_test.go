@@ -2,11 +2,11 @@ package probe_test
 
 import (
 	"context"
-	"net/netip"
+	"net"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/rcptgate/rcptgate/internal/dns"
 	"github.com/rcptgate/rcptgate/internal/esmtp"
@@ -23,6 +23,54 @@ type world struct {
 	t    *testing.T
 	pool *probe.Pool
 	res  *mx.Resolver
+	dial *counter
+}
+
+// counter counts the connections that are open on our side: a host may notice late that one ended.
+type counter struct {
+	next esmtp.DialFunc
+
+	mu         sync.Mutex
+	open, peak map[string]int // by address
+}
+
+func (c *counter) dial(ctx context.Context, network, to string) (net.Conn, error) {
+	c.add(to, 1)
+	conn, err := c.next(ctx, network, to)
+	if err != nil {
+		c.add(to, -1)
+		return nil, err
+	}
+	return &counted{Conn: conn, closed: sync.OnceFunc(func() { c.add(to, -1) })}, nil
+}
+
+func (c *counter) add(to string, n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open[to] += n
+	c.peak[to] = max(c.peak[to], c.open[to])
+}
+
+type counted struct {
+	net.Conn
+	closed func()
+}
+
+func (c *counted) Close() error {
+	c.closed()
+	return c.Conn.Close()
+}
+
+// atMost fails the test if an address ever had more than n connections at a time.
+func (w *world) atMost(n int) {
+	w.t.Helper()
+	w.dial.mu.Lock()
+	defer w.dial.mu.Unlock()
+	for to, peak := range w.dial.peak {
+		if peak > n {
+			w.t.Errorf("%s: %d connections at a time, at most %d", to, peak, n)
+		}
+	}
 }
 
 // inBubble runs f with a world in a bubble of fake time. The bubble fails the test if a goroutine
@@ -45,7 +93,8 @@ func newWorld(t *testing.T, sim *mxsim.World, cfg probe.Config, sites ...*mxsim.
 	}
 	filter := mx.NewFilter(mx.FilterConfig{})
 	w := &world{World: sim, t: t, res: &mx.Resolver{DNS: resolver, Filter: filter}}
-	cfg.Dial, cfg.Resolver = filter.Dial(sim.DialContext), w.res
+	w.dial = &counter{next: sim.DialContext, open: make(map[string]int), peak: make(map[string]int)}
+	cfg.Dial, cfg.Resolver = filter.Dial(w.dial.dial), w.res
 	w.pool = probe.NewPool(cfg)
 	return w
 }
@@ -55,6 +104,9 @@ func (w *world) close() {
 	w.t.Helper()
 	if err := w.pool.Close(w.t.Context()); err != nil {
 		w.t.Errorf("Close: %v", err)
+	}
+	if slots, idle := w.pool.Held(); slots != 0 || idle != 0 {
+		w.t.Errorf("after Close %d slots are held and %d sessions wait", slots, idle)
 	}
 	w.Close()
 }
@@ -134,7 +186,7 @@ func (w *world) polite() {
 	}
 }
 
-// lines returns the commands of a connection, without what is behind the verb.
+// verbs returns the commands of a connection, without what is behind the verb.
 func verbs(c mxsim.Conn) string {
 	var out []string
 	for _, cmd := range c.Commands {
@@ -144,13 +196,3 @@ func verbs(c mxsim.Conn) string {
 	}
 	return strings.Join(out, " ")
 }
-
-func addrs(list ...string) []netip.Addr {
-	var out []netip.Addr
-	for _, s := range list {
-		out = append(out, netip.MustParseAddr(s))
-	}
-	return out
-}
-
-const tick = time.Millisecond

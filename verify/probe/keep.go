@@ -44,10 +44,11 @@ func (p *Pool) pop(addr netip.Addr) *session {
 	return s
 }
 
-// park puts s on the idle list and frees its slot, unless the pool is closed.
+// park puts s on the idle list and frees its slot, unless the pool is closed or somebody waits for the
+// place that s takes among all.
 func (p *Pool) park(s *session) bool {
 	p.mu.Lock()
-	if p.closed {
+	if p.closed || p.wanting.Load() > 0 {
 		p.mu.Unlock()
 		return false
 	}

@@ -52,14 +52,13 @@ func (r *run) open(
 			p.plain.put(addr, struct{}{}, time.Now())
 			p.cfg.Log.LogAttrs(ctx, slog.LevelDebug, "mail host's TLS does not work, going on without",
 				slog.String("mx", name), slog.Any("addr", addr), slog.Any("err", out.Err))
-			if ctx.Err() == nil {
+			if !over(ctx) {
 				r.step("%s [%v]: once more without TLS", name, addr)
 				s.drop()
 				plain = true
 				continue
 			}
 		case broken:
-			s.lost(out.Err)
 		}
 		s.abandon()
 		return nil, out, out.LocalLimit
@@ -81,6 +80,9 @@ func (r *run) prepare(ctx context.Context, s *session, plain bool, out *Outcome)
 		r.step("C: STARTTLS")
 		answer, err := s.client.StartTLS(ctx, r.pool.tlsConfig(s.mx))
 		r.heard(answer, err)
+		if err == nil && (answer.Code == 421 || answer.Code != 220 && answer.Code/100 < 4) {
+			err = unexpected(answer, "STARTTLS")
+		}
 		if err != nil {
 			out.Err = r.fault(s, "STARTTLS", err)
 			return tlsBroken
@@ -119,7 +121,7 @@ func (r *run) connect(ctx context.Context, s *session, out *Outcome) progress {
 		return broken
 	}
 	out.Connected = true
-	s.conn, s.client = conn, esmtp.NewClient(conn)
+	s.client = esmtp.NewClient(conn)
 	s.client.Timeout = p.cfg.GreetingTimeout
 	banner, err := s.client.Greeting(ctx)
 	r.heard(banner, err)
@@ -132,10 +134,10 @@ func (r *run) connect(ctx context.Context, s *session, out *Outcome) progress {
 	if done := r.expect(s, banner, "banner", out, 220); done != ready {
 		return done
 	}
-	if s.leave, err = p.acquireGreeted(ctx); err != nil {
-		r.step("all %d sessions are busy", p.cfg.Max)
+	if err = s.enter(ctx); err != nil {
+		r.step("all sessions are busy")
 		out.LocalLimit = true
-		out.Err = fmt.Errorf("probe: all %d sessions stayed busy: %w", p.cfg.Max, err)
+		out.Err = fmt.Errorf("probe: all sessions stayed busy (at most %d): %w", p.cfg.Max, err)
 		return unwanted
 	}
 	return ready
@@ -152,23 +154,14 @@ func (p *Pool) dial(ctx context.Context, to string) (conn net.Conn, timedOut boo
 	}
 	var ne net.Error
 	timedOut = dctx.Err() != nil || errors.As(err, &ne) && ne.Timeout()
-	return nil, timedOut && ctx.Err() == nil, err
+	return nil, timedOut && !over(ctx), err
 }
 
 // markDown has an address left alone for a while, unless it was our budget that ended.
 func (p *Pool) markDown(ctx context.Context, addr netip.Addr, out *Outcome) {
-	if ctx.Err() == nil {
+	if !over(ctx) {
 		p.down.put(addr, downHost{err: out.Err, connectTimeout: out.ConnectTimeout}, time.Now())
 	}
-}
-
-// acquireGreeted takes one of the Max places, if need be that of a session that only waits.
-func (p *Pool) acquireGreeted(ctx context.Context) (func(), error) {
-	if leave, ok := p.greeted.TryAcquire(""); ok {
-		return leave, nil
-	}
-	p.evict()
-	return p.greeted.Acquire(ctx, "")
 }
 
 // hello says EHLO, or HELO to a host that knows no better.

@@ -18,13 +18,15 @@
 // Config.RcptPerSession recipients or 5 refusals, before servers start to count us as a harvester
 // (Postfix smtpd_soft_error_limit is 10). Where PIPELINING is offered, MAIL, RCPT and RSET travel
 // together (RFC 2920). Each session ends with QUIT and a short wait for the reply, unless the other
-// side broke it. A host that could not be reached is left alone for 30 seconds.
+// side broke it or kept us waiting for a reply too long. A host that could not be reached is left
+// alone for 30 seconds.
 //
 // Bounds. All of one Probe ends within Config.Total and within its ctx; every single wait has an
 // absolute deadline inside of that, so a host that drips octets gains nothing. Waiting for a free
 // connection counts too, and ends as Outcome.LocalLimit. Hosts that do not answer hold no slot that
-// others need: slots are kept by host, and a connection counts towards Config.Max only once it was
-// greeted; those not yet greeted have a bound of their own of 4 × Config.Max.
+// others need: slots are kept by host; a connection counts towards Config.Max only once it was
+// greeted (those not yet greeted have a bound of their own, 4 × Config.Max); and a quarter of Max is
+// kept for hosts that have answered a question within the last hour.
 //
 // SECURITY. Config.Dial must be the address filter's dialler (mx.Filter); nothing else keeps a
 // hostile MX record from pointing us at an internal address. Certificates are not checked: TLS here
@@ -41,6 +43,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
@@ -112,17 +115,22 @@ type Config struct {
 
 // Limits of one Probe and of a session that are not for configuration.
 const (
-	maxHosts         = 5                // mail hosts tried (the resolver keeps no more)
-	maxAddrs         = 10               // addresses tried in all
-	maxAddrsPerHost  = 3                // so that the second host has its turn within Total
-	maxRefusals      = 5                // replies other than 2xx to RCPT before a session is left
-	maxSteps         = 200              // entries of Outcome.Steps
-	quitTimeout      = 2 * time.Second  // for the reply to QUIT
-	downFor          = 30 * time.Second // an unreachable address is left alone
-	plainFor         = time.Hour        // a host whose TLS failed is spoken to without
-	openingPerMax    = 4                // connections not yet greeted, as a multiple of Max
-	rememberedHosts  = 4096             // entries of each memory about hosts
-	rememberedDomain = 16384            // domains whose rate is kept
+	maxHosts        = 5   // mail hosts tried (the resolver keeps no more)
+	maxAddrs        = 10  // addresses tried in all
+	maxAddrsPerHost = 3   // so that the second host has its turn within Total
+	maxRefusals     = 5   // replies other than 2xx to RCPT before a session is left
+	maxSteps        = 200 // entries of Outcome.Steps
+
+	quitTimeout = 2 * time.Second  // for the reply to QUIT
+	downFor     = 30 * time.Second // an unreachable address is left alone
+	plainFor    = time.Hour        // a host whose TLS failed is spoken to without
+	provenFor   = time.Hour        // a host that answered may use the places kept for such
+
+	provenShare   = 4 // one in so many of Max is kept for proven hosts
+	openingPerMax = 4 // connections not yet greeted, as a multiple of Max
+
+	rememberedHosts   = 4096  // entries of each memory about hosts
+	rememberedDomains = 16384 // domains whose rate is kept
 )
 
 func (c Config) withDefaults() Config {
@@ -160,11 +168,15 @@ func (c Config) withDefaults() Config {
 type Pool struct {
 	cfg   Config
 	hosts *limit.Slots // who may act on an address: the connections in use
-	// greeted and opening hold one key: connections in all, and those that were not greeted yet.
-	greeted, opening *limit.Slots
-	domains          *limit.Limiter
-	down             *memory[downHost]
-	plain            *memory[struct{}]
+	// These hold one key each: connections that were greeted, those of them to hosts that never
+	// answered a question, and connections that were not greeted yet.
+	greeted, unproven, opening *limit.Slots
+	wanting                    atomic.Int32 // how many wait for greeted
+
+	domains *limit.Limiter
+	down    *memory[downHost] // not to be connected to
+	plain   *memory[struct{}] // not to be offered TLS
+	proven  *memory[struct{}] // have answered a question
 
 	base   context.Context // ends when Close gives up waiting
 	cancel context.CancelFunc
@@ -180,16 +192,18 @@ func NewPool(cfg Config) *Pool {
 	cfg = cfg.withDefaults()
 	base, cancel := context.WithCancel(context.Background())
 	return &Pool{
-		cfg:     cfg,
-		hosts:   limit.NewSlots(cfg.PerHost),
-		greeted: limit.NewSlots(cfg.Max),
-		opening: limit.NewSlots(openingPerMax * cfg.Max),
-		domains: limit.NewLimiter(cfg.DomainRate, rememberedDomain),
-		down:    newMemory[downHost](downFor, rememberedHosts),
-		plain:   newMemory[struct{}](plainFor, rememberedHosts),
-		base:    base,
-		cancel:  cancel,
-		idle:    make(map[netip.Addr][]*session),
+		cfg:      cfg,
+		hosts:    limit.NewSlots(cfg.PerHost),
+		greeted:  limit.NewSlots(cfg.Max),
+		unproven: limit.NewSlots(cfg.Max - cfg.Max/provenShare),
+		opening:  limit.NewSlots(openingPerMax * cfg.Max),
+		domains:  limit.NewLimiter(cfg.DomainRate, rememberedDomains),
+		down:     newMemory[downHost](downFor, rememberedHosts),
+		plain:    newMemory[struct{}](plainFor, rememberedHosts),
+		proven:   newMemory[struct{}](provenFor, rememberedHosts),
+		base:     base,
+		cancel:   cancel,
+		idle:     make(map[netip.Addr][]*session),
 	}
 }
 

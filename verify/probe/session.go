@@ -41,12 +41,18 @@ func isTimeout(err error) bool {
 	return errors.As(err, &ne) && ne.Timeout()
 }
 
+// over reports whether ctx has ended, or is about to: its timer may be a moment behind the deadline
+// of a connection that was set from it.
+func over(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
+}
+
 // session is one connection to a mail host. It belongs to whoever has it: a run, the pool's idle
 // list, or the goroutine that settles or ends it.
 type session struct {
 	pool       *Pool
-	conn       net.Conn      // nil until connected; the client owns it
-	client     *esmtp.Client // over conn
+	client     *esmtp.Client // nil until connected
 	mx         string
 	addr       netip.Addr
 	helo       string
@@ -57,8 +63,38 @@ type session struct {
 
 	release func()    // the slot of addr; held by a session in use, not by one that waits
 	leave   func()    // its place among the greeted; nil before
+	prove   func()    // its place among the unproven; nil before, and after an answer
 	since   time.Time // parked
 	timer   *time.Timer
+}
+
+// enter takes one of the Max places for s, which was greeted; if need be that of a session that only
+// waits. A host that never answered a question takes a place among the unproven too.
+func (s *session) enter(ctx context.Context) (err error) {
+	p := s.pool
+	if _, ok := p.proven.get(s.addr, time.Now()); !ok {
+		if s.prove, err = p.unproven.Acquire(ctx, ""); err != nil {
+			return err
+		}
+	}
+	var ok bool
+	if s.leave, ok = p.greeted.TryAcquire(""); ok {
+		return nil
+	}
+	p.wanting.Add(1) // before evict: what it does not find any more is not kept, see park
+	defer p.wanting.Add(-1)
+	p.evict()
+	s.leave, err = p.greeted.Acquire(ctx, "")
+	return err
+}
+
+// proved notes that the host of s has answered a question.
+func (s *session) proved() {
+	s.pool.proven.put(s.addr, struct{}{}, time.Now())
+	if s.prove != nil {
+		s.prove()
+		s.prove = nil
+	}
 }
 
 // keep puts s where the next request for its host finds it, and frees its slot. If that is not to
@@ -86,7 +122,6 @@ func (s *session) settle(resetSent bool) {
 		answer, err = s.client.Reset(ctx)
 	}
 	if err != nil {
-		s.lost(err)
 		s.abandon()
 		return
 	}
@@ -95,26 +130,6 @@ func (s *session) settle(resetSent bool) {
 		return
 	}
 	s.quit(ctx)
-}
-
-// lost closes s after err, but does not free the slot of its host.
-func (s *session) lost(err error) {
-	if isTimeout(err) {
-		s.hangUp()
-		return
-	}
-	s.drop()
-}
-
-// hangUp is drop for a host that kept us waiting too long. It may go on with the conversation once
-// it wakes up, so it is told that there is nobody any more (RFC 5321 section 4.1.1.10 wants a QUIT
-// even behind an unanswered command). Over TLS that is not possible without the client, which is
-// dead.
-func (s *session) hangUp() {
-	if s.conn != nil && !s.client.IsTLS() && s.conn.SetWriteDeadline(time.Now().Add(time.Second)) == nil {
-		_, _ = s.conn.Write([]byte("QUIT\r\n")) // six octets fit into any socket's buffer
-	}
-	s.drop()
 }
 
 // leave ends s in the background. The caller is a goroutine that the pool counts.
@@ -148,8 +163,10 @@ func (s *session) drop() {
 	if s.client != nil {
 		_ = s.client.Close() // there is nothing left to lose
 	}
-	if s.leave != nil {
-		s.leave()
-		s.leave = nil
+	for _, free := range []*func(){&s.prove, &s.leave} {
+		if *free != nil {
+			(*free)()
+			*free = nil
+		}
 	}
 }

@@ -42,6 +42,9 @@ func (r *run) begin(ctx context.Context) Outcome {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Total)
 	defer cancel()
 	defer context.AfterFunc(p.base, cancel)()
+	if over(ctx) {
+		return Outcome{Stage: reply.StageConnect, Err: fmt.Errorf("probe: no time left: %w", context.Cause(ctx))}
+	}
 	return r.walk(ctx)
 }
 
@@ -71,7 +74,7 @@ func (r *run) walk(ctx context.Context) Outcome {
 				return out
 			}
 			best = better(best, out)
-			if ctx.Err() != nil {
+			if over(ctx) {
 				return best
 			}
 		}
