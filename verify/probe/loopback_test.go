@@ -1,0 +1,198 @@
+package probe_test
+
+import (
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rcptgate/rcptgate/internal/dns"
+	"github.com/rcptgate/rcptgate/internal/mxsim"
+	"github.com/rcptgate/rcptgate/verify/mx"
+	"github.com/rcptgate/rcptgate/verify/probe"
+)
+
+// loopback returns a pool for a world on real sockets.
+func loopback(tb testing.TB, w *mxsim.World, cfg probe.Config) (*probe.Pool, *mx.Resolver) {
+	tb.Helper()
+	at, err := w.Listen(tb.Context())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	resolver, err := dns.New(dns.Config{Servers: []string{at.DNS}})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	filter := mx.NewFilter(mx.FilterConfig{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	cfg.Resolver = &mx.Resolver{DNS: resolver, Filter: filter}
+	cfg.Dial = mx.Dialer(filter, nil)
+	cfg.Port = at.Port
+	pool := probe.NewPool(cfg)
+	tb.Cleanup(func() {
+		if err := pool.Close(tb.Context()); err != nil && tb.Context().Err() == nil {
+			tb.Error(err)
+		}
+		w.Close()
+	})
+	return pool, cfg.Resolver
+}
+
+// TestLoopback: over real sockets, with and without TLS, sessions are reused and ended politely.
+func TestLoopback(t *testing.T) {
+	w := mxsim.New(mxsim.Config{Loopback: true})
+	plain, secure := site("example.com"), site("example.org")
+	secure.Hosts[0].TLS = mxsim.TLS
+	w.Add(plain, secure)
+	pool, res := loopback(t, w, probe.Config{})
+	for _, domain := range []string{"example.com", "example.org"} {
+		for _, local := range []string{"anna", "nobody", "anna"} {
+			out := pool.Probe(t.Context(), probe.Request{
+				Set: res.Lookup(t.Context(), domain), Sender: address(t, "sender@example.net"),
+				Rcpt: address(t, local+"@"+domain), Helo: helo,
+			})
+			want := 250
+			if local == "nobody" {
+				want = 550
+			}
+			if out.Reply.Code != want || out.TLS != (domain == "example.org") {
+				t.Errorf("%s@%s: %+v", local, domain, out)
+			}
+		}
+	}
+	if err := pool.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	w.Close() // waits for the hosts: what they saw is complete
+	for _, s := range []*mxsim.Site{plain, secure} {
+		record := s.Hosts[0].Record()
+		if n := len(record.WithoutQuit()); n != 0 || len(record.Conns) > 2 {
+			t.Errorf("%s: %d connections, %d without QUIT", s.Domains[0], len(record.Conns), n)
+		}
+	}
+}
+
+// TestLoopbackClosed: a kept session that the server has closed, or spoken in, is not used: what
+// waits in the socket is seen before anything is sent.
+func TestLoopbackClosed(t *testing.T) {
+	for name, farewell := range map[string]string{"closed": "", "421": "421 4.4.2 timeout\r\n"} {
+		t.Run(name, func(t *testing.T) {
+			var conns, afterFarewell atomic.Int32
+			l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			said := make(chan struct{}, 10)
+			go func() {
+				for {
+					conn, err := l.Accept()
+					if err != nil {
+						return
+					}
+					conns.Add(1)
+					go serveOne(conn, farewell, said, &afterFarewell)
+				}
+			}()
+			defer l.Close()
+			w := mxsim.New(mxsim.Config{Loopback: true})
+			s := site("example.com")
+			s.Hosts[0].Addrs = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+			w.Add(s)
+			at, err := w.Listen(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer w.Close()
+			resolver, err := dns.New(dns.Config{Servers: []string{at.DNS}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			filter := mx.NewFilter(mx.FilterConfig{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+			res := &mx.Resolver{DNS: resolver, Filter: filter}
+			pool := probe.NewPool(probe.Config{
+				Dial: mx.Dialer(filter, nil), Resolver: res, Port: l.Addr().(*net.TCPAddr).Port, Idle: time.Hour,
+			})
+			for range 3 {
+				out := pool.Probe(t.Context(), probe.Request{
+					Set: res.Lookup(t.Context(), "example.com"), Sender: address(t, "sender@example.net"),
+					Rcpt: address(t, "anna@example.com"), Helo: helo,
+				})
+				if out.Reply.Code != 250 {
+					t.Errorf("%+v", out)
+				}
+				<-said // the server has said farewell: on loopback it is in our socket
+			}
+			if err := pool.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if conns.Load() != 3 || afterFarewell.Load() != 0 {
+				t.Errorf("%d connections, want 3; %d commands after the farewell", conns.Load(), afterFarewell.Load())
+			}
+		})
+	}
+}
+
+// serveOne takes one recipient and its RSET, and says farewell.
+func serveOne(conn net.Conn, farewell string, said chan<- struct{}, after *atomic.Int32) {
+	defer conn.Close()
+	replies := []string{"220 mx.example.com\r\n", "250 mx.example.com\r\n", "250 ok\r\n", "250 ok\r\n", "250 ok\r\n"}
+	buf := make([]byte, 1000)
+	for i, r := range replies {
+		if i > 0 {
+			if _, err := conn.Read(buf); err != nil {
+				return
+			}
+		}
+		if i == len(replies)-1 {
+			r += farewell
+		}
+		if _, err := conn.Write([]byte(r)); err != nil {
+			return
+		}
+	}
+	if farewell == "" {
+		conn.Close()
+	}
+	said <- struct{}{}
+	if n, _ := conn.Read(buf); n > 0 {
+		after.Add(1)
+	}
+}
+
+// BenchmarkProbe measures probes per second at one and at many hosts on loopback sockets, sessions
+// and all. The other end, in the same process, costs about as much.
+func BenchmarkProbe(b *testing.B) {
+	for name, hosts := range map[string]int{"hosts=1": 1, "hosts=50": 50} {
+		b.Run(name, func(b *testing.B) {
+			w := mxsim.New(mxsim.Config{Loopback: true})
+			var domains []string
+			for i := range hosts {
+				domain := "d" + string(rune('a'+i/26)) + string(rune('a'+i%26)) + ".test"
+				w.Add(site(domain))
+				domains = append(domains, domain)
+			}
+			pool, res := loopback(b, w, probe.Config{})
+			var requests []probe.Request
+			for _, d := range domains {
+				requests = append(requests, probe.Request{
+					Set: res.Lookup(b.Context(), d), Sender: address(b, "sender@example.net"),
+					Rcpt: address(b, "anna@"+d), Helo: helo,
+				})
+			}
+			var next atomic.Int64
+			b.ReportAllocs()
+			b.SetParallelism(50)
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					r := requests[int(next.Add(1))%len(requests)]
+					if out := pool.Probe(b.Context(), r); out.Reply.Code != 250 {
+						b.Errorf("%+v", out)
+						return
+					}
+				}
+			})
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "probes/s")
+		})
+	}
+}
