@@ -92,8 +92,12 @@ func (c *Client) Hello(ctx context.Context, name string) (Reply, error) {
 func parseExtensions(lines []string) map[string]string {
 	ext := make(map[string]string, len(lines))
 	for _, line := range lines {
-		keyword, args, _ := strings.Cut(strings.Trim(line, " \t"), " ")
-		keyword = strings.ToUpper(keyword)
+		line = strings.Trim(line, " \t")
+		end := strings.IndexAny(line, " \t")
+		if end < 0 {
+			end = len(line)
+		}
+		keyword, args := strings.ToUpper(line[:end]), line[end:]
 		if _, ok := ext[keyword]; !ok && keyword != "" {
 			ext[keyword] = strings.Trim(args, " \t")
 		}

@@ -10,8 +10,8 @@
 //
 // A reply of a server is data, whatever its code: [ReadReply] and the methods of [Client] return it
 // as a [Reply]. Their error says that the conversation itself is broken, and a [Client] that
-// returned one is of no further use but to be closed. The codec's own refusal of a client's command is a
-// [SyntaxError], which carries the reply to send.
+// returned one is of no further use but to be closed. The codec's own refusal of a client's command
+// is a [SyntaxError], which carries the reply to send.
 //
 // # What it is not
 //

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -43,8 +44,9 @@ func checkAddress(t *testing.T, a Address, allowUTF8 bool, maxLocal int) {
 	if !allowUTF8 && a.NeedsUTF8() {
 		t.Fatalf("UTF-8 in %q", path)
 	}
-	if !isASCII(a.ASCIIDomain()) || a.ASCIIDomain() != strings.ToLower(a.ASCIIDomain()) && !a.IsLiteral() {
-		t.Fatalf("ASCII domain %q", a.ASCIIDomain())
+	ascii := a.ASCIIDomain()
+	if !isASCII(ascii) || ascii != strings.ToLower(ascii) && !a.IsLiteral() {
+		t.Fatalf("ASCII domain %q", ascii)
 	}
 	quoted := false
 	for i := 1; i < len(path)-1; i++ {
@@ -69,23 +71,28 @@ func checkAddress(t *testing.T, a Address, allowUTF8 bool, maxLocal int) {
 	if fault != nil || back != a {
 		t.Fatalf("%q is read as %+v, %v; was %+v", path, back, fault, a)
 	}
-	if at := strings.LastIndexByte(a.Key(), '@'); a.Key()[:at] != a.Local() || a.Key()[at+1:] != a.ASCIIDomain() {
-		t.Fatalf("key %q of %q", a.Key(), path)
+	key := a.Key()
+	if at := strings.LastIndexByte(key, '@'); key[:at] != a.Local() || key[at+1:] != ascii {
+		t.Fatalf("key %q of %q", key, path)
 	}
-	if ascii, ok := a.ASCII(); ok != isASCII(a.Local()) {
+	plain, ok := a.ASCII()
+	if ok != isASCII(a.Local()) {
 		t.Fatalf("ASCII form of %q: %v", path, ok)
-	} else if ok {
-		again, fault := parsePath(string(ascii.AppendPath(nil)), false, maxLocal)
-		if fault != nil || again != ascii || again.Key() != a.Key() {
-			t.Fatalf("ASCII form %q of %q: %v", ascii, path, fault)
-		}
+	}
+	if !ok {
+		return
+	}
+	again, fault := parsePath(string(plain.AppendPath(nil)), false, maxLocal)
+	if fault != nil || again != plain || again.Key() != key {
+		t.Fatalf("ASCII form %q of %q: %v", plain, path, fault)
 	}
 }
 
 func FuzzAddress(f *testing.F) {
 	for _, s := range []string{
-		"user@example.com", `"a b\"\\"@example.com`, "a@[192.0.2.1]", "a@[IPv6:2001:db8::1]", "postmaster",
-		"é@bücher.example", "a@xn--bcher-kva.example", `""@a.b`, "a@b@c", "a..b@c", "a@b.", "a@1.2.3.4",
+		"user@example.com", `"a b\"\\"@example.com`, "a@[192.0.2.1]", "a@[IPv6:2001:db8::1]",
+		"postmaster", "é@bücher.example", "a@xn--bcher-kva.example", `""@a.b`, "a@b@c", "a..b@c",
+		"a@b.", "a@1.2.3.4",
 		"a@faß.example", "a@ｅｘａｍｐｌｅ。com", "a@\u200dx.example", "a@א1.example",
 	} {
 		f.Add(s, true)
@@ -242,7 +249,8 @@ func FuzzXtext(f *testing.F) {
 
 func FuzzReply(f *testing.F) {
 	for _, s := range []string{
-		"250 2.0.0 ok\r\n", "250\r\n", "550-a\r\n550 b\r\n", "250-a\r\n550 b\r\n", "250 a\n", "250 a\rb\r\n",
+		"250 2.0.0 ok\r\n", "250\r\n", "550-a\r\n550 b\r\n", "250-a\r\n550 b\r\n", "250 a\n",
+		"250 a\rb\r\n", "250-a\r\n250-SIZE 1\r\n250 \t X  y \r\n",
 		"220 \xff\x00\x1b\u202eé\r\n", "199 x\r\n", "25", strings.Repeat("250-x\r\n", 101),
 		"250 " + strings.Repeat("x", 5000) + "\r\n221 bye\r\n",
 	} {
@@ -255,10 +263,8 @@ func FuzzReply(f *testing.F) {
 			r, err := ReadReply(br)
 			if err != nil {
 				var protocol *ProtocolError
-				if !errors.As(err, &protocol) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-					t.Fatalf("error %v", err)
-				}
-				if !r.IsZero() {
+				ended := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+				if !ended && !errors.As(err, &protocol) || !r.IsZero() {
 					t.Fatalf("%v comes with %v", r, err)
 				}
 				return
@@ -293,10 +299,14 @@ func checkReply(t *testing.T, r Reply, allowUTF8 bool) {
 	if again := back.Append(nil, allowUTF8); !bytes.Equal(again, wire) {
 		t.Fatalf("%q is written again as %q", wire, again)
 	}
-	if s := r.String(); len(s) > replyString || !utf8.ValidString(s) || strings.ContainsFunc(s, func(c rune) bool {
-		return c < ' ' || c >= 0x7f && c < 0xa0
-	}) {
+	s := r.String()
+	if len(s) > replyString || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
 		t.Fatalf("string %q", s)
+	}
+	for keyword := range parseExtensions(r.Lines) {
+		if keyword == "" || keyword != strings.ToUpper(keyword) || strings.ContainsAny(keyword, " \t") {
+			t.Fatalf("keyword %q in %q", keyword, r.Lines)
+		}
 	}
 	if e := r.Enhanced(); e != (EnhancedCode{}) && e[0] != r.Code/100 {
 		t.Fatalf("enhanced code %v of %d", e, r.Code)
@@ -315,7 +325,7 @@ func FuzzEnhancedCode(f *testing.F) {
 		if !ok && e != (EnhancedCode{}) {
 			t.Fatalf("%q is none and %v", s, e)
 		}
-		if ok && (e[0] != 2 && e[0] != 4 && e[0] != 5 || e[1] < 0 || e[1] > 999 || e[2] < 0 || e[2] > 999) {
+		if ok && (e[0] != 2 && e[0] != 4 && e[0] != 5 || max(e[1], e[2]) > 999 || min(e[1], e[2]) < 0) {
 			t.Fatalf("%q is %v", s, e)
 		}
 		if r := NewReply(e[0]*100+50, e, "text"); ok && r.Enhanced() != e {
@@ -348,5 +358,6 @@ func checkParams(t *testing.T, want, got []Param) {
 // sameMail compares all but the parameters.
 func sameMail(a, b Mail) bool {
 	return a.From == b.From && a.Size == b.Size && a.HasSize == b.HasSize && a.Body == b.Body &&
-		a.UTF8 == b.UTF8 && a.RequireTLS == b.RequireTLS && a.Ret == b.Ret && a.EnvID == b.EnvID && a.Auth == b.Auth
+		a.UTF8 == b.UTF8 && a.RequireTLS == b.RequireTLS && a.Ret == b.Ret && a.EnvID == b.EnvID &&
+		a.Auth == b.Auth
 }

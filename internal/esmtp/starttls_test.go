@@ -41,7 +41,8 @@ func TestStartTLS(t *testing.T) {
 		p.send("220 go")
 		// A ticket would be written to a pipe that nobody reads before the client has written.
 		conn := tls.Server(p.conn, &tls.Config{
-			Certificates: []tls.Certificate{cert}, SessionTicketsDisabled: true, MinVersion: tls.VersionTLS12,
+			Certificates: []tls.Certificate{cert}, SessionTicketsDisabled: true,
+			MinVersion: tls.VersionTLS12,
 		})
 		p.conn, p.br = conn, bufio.NewReader(conn)
 		p.expect("EHLO gate.example.net")
@@ -86,7 +87,7 @@ func TestStartTLSBroken(t *testing.T) {
 		server func(*peer)
 		want   any
 	}{
-		{"injection", func(p *peer) { p.raw("220 go\r\n250 injected\r\n"); p.gone() }, new(*ProtocolError)},
+		{"injection", func(p *peer) { p.send("220 go", "250 injected"); p.gone() }, new(*ProtocolError)},
 		{"no TLS", func(p *peer) {
 			p.send("220 go")
 			if _, err := p.br.ReadByte(); err != nil {

@@ -24,7 +24,8 @@ func TestXForwardMerge(t *testing.T) {
 		t.Fatalf("got %+v, want %+v", x, want)
 	}
 	got := string(x.Append(nil, []string{"name", "ADDR", "PROTO", "HELO", "SOURCE", "LOGIN"}))
-	const line = "XFORWARD NAME=spike.example.com ADDR=192.0.2.7 HELO=he+2Blo+3Dx PROTO=ESMTP SOURCE=LOCAL\r\n"
+	const line = "XFORWARD NAME=spike.example.com ADDR=192.0.2.7 HELO=he+2Blo+3Dx " +
+		"PROTO=ESMTP SOURCE=LOCAL\r\n"
 	if got != line {
 		t.Errorf("writes %q, want %q", got, line)
 	}
