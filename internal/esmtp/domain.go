@@ -8,11 +8,16 @@ import (
 const (
 	maxLabel   = 63 // RFC 1035 section 2.3.4
 	ipv6Prefix = "IPv6:"
+	longDomain = "the domain is longer than 253 octets"
 )
 
 // parseDomain parses a Domain or an address-literal. written is s without a trailing dot, ascii the
 // form that identifies it.
 func parseDomain(s string) (written, ascii string, fault *addressFault) {
+	// Before IDNA sees it: Punycode takes the square of the length.
+	if len(s) > MaxPath {
+		return "", "", &addressFault{detail: longDomain}
+	}
 	if strings.HasPrefix(s, "[") {
 		ascii, fault = parseLiteral(s)
 		return s, ascii, fault
@@ -68,7 +73,7 @@ func checkName(s string) *addressFault {
 		return &addressFault{detail: "the domain is empty"}
 	}
 	if len(s) > MaxDomain {
-		return &addressFault{detail: "the domain is longer than 253 octets"}
+		return &addressFault{detail: longDomain}
 	}
 	last := ""
 	for label := range strings.SplitSeq(s, ".") {
