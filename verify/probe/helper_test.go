@@ -75,11 +75,11 @@ func (w *world) atMost(n int) {
 
 // inBubble runs f with a world in a bubble of fake time. The bubble fails the test if a goroutine
 // is left at its end.
-func inBubble(t *testing.T, cfg probe.Config, f func(t *testing.T, w *world), sites ...*mxsim.Site) {
+func inBubble(t *testing.T, cfg probe.Config, f func(w *world), sites ...*mxsim.Site) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, mxsim.New(mxsim.Config{}), cfg, sites...)
-		f(t, w)
+		f(w)
 		w.close()
 	})
 }
@@ -128,7 +128,7 @@ func (w *world) probe(rcpt string) probe.Outcome {
 
 func (w *world) probeCtx(ctx context.Context, rcpt string) probe.Outcome {
 	w.t.Helper()
-	out := w.pool.Probe(ctx, w.request(rcpt))
+	out := w.pool.Probe(ctx, w.request(rcpt)) //nolint:contextcheck // DNS is not what is timed
 	for _, step := range out.Steps {
 		if strings.ContainsFunc(step, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 			w.t.Errorf("control octets in step %q", step)
@@ -152,11 +152,11 @@ func (w *world) wantReply(out probe.Outcome, stage, reply string) {
 	}
 }
 
-func address(t testing.TB, s string) esmtp.Address {
-	t.Helper()
+func address(tb testing.TB, s string) esmtp.Address {
+	tb.Helper()
 	a, err := esmtp.ParseAddress(s, true)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return a
 }

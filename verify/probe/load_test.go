@@ -28,7 +28,8 @@ func (w *world) probeAll(ctx context.Context, rcpts ...string) []probe.Outcome {
 func TestOneHost(t *testing.T) {
 	s := site("example.com")
 	s.Hosts[0].Latency = 20 * time.Millisecond
-	inBubble(t, probe.Config{}, func(t *testing.T, w *world) {
+	inBubble(t, probe.Config{}, func(w *world) {
+		t := w.t
 		for _, out := range w.probeAll(t.Context(), slices.Repeat([]string{"anna@example.com"}, 50)...) {
 			w.wantReply(out, "rcpt", "250")
 		}
@@ -44,7 +45,8 @@ func TestOneHost(t *testing.T) {
 
 // TestOneSlowHost: who finds no free connection within its time learns of our own limit then.
 func TestOneSlowHost(t *testing.T) {
-	inBubble(t, probe.Config{}, func(t *testing.T, w *world) {
+	inBubble(t, probe.Config{}, func(w *world) {
+		t := w.t
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
 		answers, limited := 0, 0
@@ -91,7 +93,8 @@ func TestHangingHosts(t *testing.T) {
 				for i := range 200 {
 					rcpts = append(rcpts, fmt.Sprintf("anna@hang%d.test", i%hosts))
 				}
-				inBubble(t, probe.Config{}, func(t *testing.T, w *world) {
+				inBubble(t, probe.Config{}, func(w *world) {
+					t := w.t
 					w.wantReply(w.probe("anna@good.test"), "rcpt", "250")
 					time.Sleep(time.Minute) // no session is left
 					var outs []probe.Outcome
@@ -124,7 +127,8 @@ func TestMax(t *testing.T) {
 		sites = append(sites, site(fmt.Sprintf("d%d.test", i)))
 		rcpts = append(rcpts, fmt.Sprintf("anna@d%d.test", i))
 	}
-	inBubble(t, probe.Config{Max: 3}, func(t *testing.T, w *world) {
+	inBubble(t, probe.Config{Max: 3}, func(w *world) {
+		t := w.t
 		for range 2 {
 			for _, out := range w.probeAll(t.Context(), rcpts...) {
 				w.wantReply(out, "rcpt", "250")
@@ -143,7 +147,8 @@ func TestMax(t *testing.T) {
 
 // TestHeloChange: a host never sees two HELO names of ours at a time.
 func TestHeloChange(t *testing.T) {
-	inBubble(t, probe.Config{}, func(t *testing.T, w *world) {
+	inBubble(t, probe.Config{}, func(w *world) {
+		t := w.t
 		for _, name := range []string{"a.example.com", "b.example.com", "b.example.com", "a.example.com"} {
 			r := w.request("anna@example.com")
 			r.Helo = name
@@ -188,7 +193,8 @@ func TestChaos(t *testing.T) {
 		s.Hosts = append(s.Hosts, &mxsim.Host{Name: fmt.Sprintf("mx2.d%d.test", i), Pref: 20})
 		sites = append(sites, s)
 	}
-	inBubble(t, probe.Config{Max: 20, Total: 20 * time.Second}, func(t *testing.T, w *world) {
+	inBubble(t, probe.Config{Max: 20, Total: 20 * time.Second}, func(w *world) {
+		t := w.t
 		var wg sync.WaitGroup
 		for i := range 600 {
 			name, want := "anna", 250

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -50,8 +49,8 @@ func (r *run) open(
 			return nil, out, out.Self || out.LocalLimit
 		case tlsBroken:
 			p.plain.put(addr, struct{}{}, time.Now())
-			p.cfg.Log.LogAttrs(ctx, slog.LevelDebug, "mail host's TLS does not work, going on without",
-				slog.String("mx", name), slog.Any("addr", addr), slog.Any("err", out.Err))
+			p.cfg.Log.Debug("the TLS of a mail host does not work, it is asked without",
+				"mx", name, "addr", addr.String(), "error", out.Err.Error())
 			if !over(ctx) {
 				r.step("%s [%v]: once more without TLS", name, addr)
 				s.drop()
@@ -242,5 +241,5 @@ func (r *run) heard(answer esmtp.Reply, err error) {
 
 // fault says for people what broke. Everything from the network in it is escaped.
 func (r *run) fault(s *session, what string, err error) error {
-	return &Fault{What: what, MX: s.mx, Addr: s.addr, Err: err}
+	return &HostError{What: what, MX: s.mx, Addr: s.addr, Err: err}
 }

@@ -15,7 +15,8 @@ import (
 )
 
 func TestAnswer(t *testing.T) {
-	inBubble(t, probe.Config{}, func(t *testing.T, w *world) {
+	inBubble(t, probe.Config{}, func(w *world) {
+		t := w.t
 		out := w.probe("anna@example.com")
 		w.wantReply(out, "rcpt", "250 2.1.5")
 		if out.MX != "mx.example.com" || !out.Addr.IsValid() || !out.Connected || out.TLS {
@@ -54,7 +55,8 @@ func TestConversation(t *testing.T) {
 			host := tt.host
 			host.Name = "mx.example.com"
 			s.Hosts = []*mxsim.Host{host}
-			inBubble(t, probe.Config{}, func(t *testing.T, w *world) {
+			inBubble(t, probe.Config{}, func(w *world) {
+				t := w.t
 				for _, rcpt := range []string{"anna", "nobody", "anna"} {
 					want := "250"
 					if rcpt == "nobody" {
@@ -84,7 +86,8 @@ func TestConversation(t *testing.T) {
 
 // TestLeaves: a session is left after RcptPerSession recipients and after 5 refusals.
 func TestLeaves(t *testing.T) {
-	inBubble(t, probe.Config{RcptPerSession: 7}, func(t *testing.T, w *world) {
+	inBubble(t, probe.Config{RcptPerSession: 7}, func(w *world) {
+		t := w.t
 		for range 14 {
 			w.wantReply(w.probe("anna@example.com"), "rcpt", "250")
 			settled()
@@ -117,7 +120,8 @@ func TestWrites(t *testing.T) {
 		{`"anna"@example.com`, "RCPT TO:<anna@example.com>"},
 	}
 	for _, tt := range tests {
-		inBubble(t, probe.Config{}, func(t *testing.T, w *world) {
+		inBubble(t, probe.Config{}, func(w *world) {
+			t := w.t
 			w.probe(tt.rcpt)
 			settled()
 			var mail, rcpt string
@@ -127,6 +131,7 @@ func TestWrites(t *testing.T) {
 					mail = cmd.Line
 				case mxsim.Rcpt:
 					rcpt = cmd.Line
+				default:
 				}
 			}
 			if mail != "MAIL FROM:<sender@example.net>" || rcpt != tt.want {
@@ -138,7 +143,8 @@ func TestWrites(t *testing.T) {
 
 // TestUnasked: what must not be asked connects nowhere.
 func TestUnasked(t *testing.T) {
-	inBubble(t, probe.Config{}, func(t *testing.T, w *world) {
+	inBubble(t, probe.Config{}, func(w *world) {
+		t := w.t
 		good := w.request("anna@example.com")
 		tests := map[string]func(*probe.Request){
 			"null sender":      func(r *probe.Request) { r.Sender = esmtp.Address{} },
@@ -183,7 +189,8 @@ func TestSelf(t *testing.T) {
 		mxsim.Act(mxsim.Helo, mxsim.Say("250-GATE.example.com at your service\nPIPELINING")),
 		mxsim.Act(mxsim.Helo, mxsim.Say("550 gate.example.com no")),
 	} {
-		inBubble(t, probe.Config{OwnNames: []string{"", helo}}, func(t *testing.T, w *world) {
+		inBubble(t, probe.Config{OwnNames: []string{"", helo}}, func(w *world) {
+			t := w.t
 			out := w.probe("anna@example.com")
 			if !out.Self || !out.Connected || out.Reply.IsZero() {
 				t.Errorf("%+v", out)
@@ -212,7 +219,8 @@ func TestUTF8(t *testing.T) {
 		s := site("example.com")
 		s.Domains = append(s.Domains, "xn--bcher-kva.example", "bücher.example")
 		s.Hosts[0].Keywords = []string{"PIPELINING", tt.keywords}
-		inBubble(t, probe.Config{}, func(t *testing.T, w *world) {
+		inBubble(t, probe.Config{}, func(w *world) {
+			t := w.t
 			out := w.probe(tt.rcpt)
 			if string(out.Stage) != tt.stage || out.NoUTF8 != tt.noUTF8 || out.Err != nil {
 				t.Errorf("%s (%s): %+v", tt.rcpt, tt.keywords, out)
@@ -225,6 +233,7 @@ func TestUTF8(t *testing.T) {
 					mail = cmd.Line
 				case mxsim.Rcpt:
 					to = strings.TrimPrefix(cmd.Line, "RCPT TO:")
+				default:
 				}
 			}
 			if mail != tt.mail || to != tt.to {
@@ -237,7 +246,8 @@ func TestUTF8(t *testing.T) {
 
 func TestDomainRate(t *testing.T) {
 	cfg := probe.Config{DomainRate: limit.Rate{Count: 1, Per: time.Second, Burst: 3}}
-	inBubble(t, cfg, func(t *testing.T, w *world) {
+	inBubble(t, cfg, func(w *world) {
+		t := w.t
 		limited := 0
 		for range 10 {
 			if w.probe("anna@example.com").LocalLimit {
@@ -254,7 +264,8 @@ func TestDomainRate(t *testing.T) {
 }
 
 func TestClose(t *testing.T) {
-	inBubble(t, probe.Config{}, func(t *testing.T, w *world) {
+	inBubble(t, probe.Config{}, func(w *world) {
+		t := w.t
 		w.wantReply(w.probe("anna@example.com"), "rcpt", "250")
 		settled()
 		running := make(chan probe.Outcome)
@@ -273,7 +284,8 @@ func TestClose(t *testing.T) {
 
 // TestCloseInTime: what does not end by itself is cut when the context of Close ends.
 func TestCloseInTime(t *testing.T) {
-	inBubble(t, probe.Config{}, func(t *testing.T, w *world) {
+	inBubble(t, probe.Config{}, func(w *world) {
+		t := w.t
 		running := make(chan probe.Outcome)
 		go func() { running <- w.probe("anna@example.com") }()
 		time.Sleep(time.Second)

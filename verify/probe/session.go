@@ -12,8 +12,8 @@ import (
 	"github.com/rcptgate/rcptgate/internal/esmtp"
 )
 
-// Fault is the Outcome.Err of a connection that was not made or of a conversation that broke.
-type Fault struct {
+// HostError is the Outcome.Err of a connection that was not made or of a conversation that broke.
+type HostError struct {
 	What string // "connect", "banner" or the command
 	MX   string
 	Addr netip.Addr
@@ -21,12 +21,12 @@ type Fault struct {
 }
 
 // Error implements error. Octets from the network are escaped.
-func (f *Fault) Error() string {
+func (f *HostError) Error() string {
 	return fmt.Sprintf("probe: %s [%v]: %s: %s", f.MX, f.Addr, f.What, escape(f.Err))
 }
 
 // Unwrap returns the cause.
-func (f *Fault) Unwrap() error { return f.Err }
+func (f *HostError) Unwrap() error { return f.Err }
 
 func escape(err error) string { return string(esmtp.AppendEscaped(nil, err.Error(), false)) }
 

@@ -41,6 +41,7 @@ func (r *run) begin(ctx context.Context) Outcome {
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Total)
 	defer cancel()
+	//nolint:contextcheck // p.base is ended by Close; it is apart from ctx on purpose.
 	defer context.AfterFunc(p.base, cancel)()
 	if over(ctx) {
 		return Outcome{Stage: reply.StageConnect, Err: fmt.Errorf("probe: no time left: %w", context.Cause(ctx))}

@@ -60,7 +60,8 @@ func TestFailover(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			inBubble(t, probe.Config{}, func(t *testing.T, w *world) {
+			inBubble(t, probe.Config{}, func(w *world) {
+				t := w.t
 				out := w.probe("anna@example.com")
 				w.wantReply(out, tt.stage, tt.reply)
 				if out.MX != tt.mx+".example.com" || out.Elapsed != tt.elapsed || out.ConnectTimeout {
@@ -107,7 +108,8 @@ func TestAllFail(t *testing.T) {
 				h.Name, h.Pref = fmt.Sprintf("mx%d.example.com", i), uint16(10*i)
 			}
 			s := &mxsim.Site{Domains: []string{"example.com"}, Hosts: tt.hosts}
-			inBubble(t, probe.Config{}, func(t *testing.T, w *world) {
+			inBubble(t, probe.Config{}, func(w *world) {
+				t := w.t
 				out := w.probe("anna@example.com")
 				if out.MX != tt.mx+".example.com" || !strings.HasPrefix(out.Reply.String(), tt.reply) ||
 					out.ConnectTimeout != tt.timeout || out.Connected != tt.con {
@@ -124,7 +126,8 @@ func TestAllFail(t *testing.T) {
 
 // TestDownMemory: an address that cannot be reached costs the next recipients no time for a while.
 func TestDownMemory(t *testing.T) {
-	inBubble(t, probe.Config{}, func(t *testing.T, w *world) {
+	inBubble(t, probe.Config{}, func(w *world) {
+		t := w.t
 		for i, want := range []time.Duration{3 * time.Second, 0, 0} {
 			out := w.probe("anna@example.com")
 			w.wantReply(out, "rcpt", "250")
@@ -142,7 +145,8 @@ func TestDownMemory(t *testing.T) {
 // TestPlainMemory: a host with broken TLS is asked without it for an hour.
 func TestPlainMemory(t *testing.T) {
 	host := &mxsim.Host{TLS: mxsim.TLSGarbage}
-	inBubble(t, probe.Config{}, func(t *testing.T, w *world) {
+	inBubble(t, probe.Config{}, func(w *world) {
+		t := w.t
 		for _, want := range []int{2, 3, 5} {
 			w.wantReply(w.probe("anna@example.com"), "rcpt", "250")
 			if n := len(host.Record().Conns); n != want {
@@ -169,7 +173,8 @@ func TestBudget(t *testing.T) {
 		hosts = append(hosts, h)
 	}
 	s := &mxsim.Site{Domains: []string{"example.com"}, Hosts: hosts}
-	inBubble(t, probe.Config{}, func(t *testing.T, w *world) {
+	inBubble(t, probe.Config{}, func(w *world) {
+		t := w.t
 		if out := w.probe("anna@example.com"); out.Elapsed != 30*time.Second || out.Err == nil || out.LocalLimit {
 			t.Errorf("%v: %+v", out.Elapsed, out)
 		}
@@ -200,7 +205,8 @@ func TestAddresses(t *testing.T) {
 		hosts = append(hosts, h)
 	}
 	s := &mxsim.Site{Domains: []string{"example.com"}, Hosts: hosts}
-	inBubble(t, probe.Config{}, func(t *testing.T, w *world) {
+	inBubble(t, probe.Config{}, func(w *world) {
+		t := w.t
 		out := w.probe("anna@example.com")
 		var tried []string
 		for _, step := range out.Steps {
@@ -242,7 +248,8 @@ func TestReuseBroken(t *testing.T) {
 			t.Run(fmt.Sprint(name, len(keywords)), func(t *testing.T) {
 				s := site("example.com", behave())
 				s.Hosts[0].Keywords = keywords
-				inBubble(t, probe.Config{}, func(t *testing.T, w *world) {
+				inBubble(t, probe.Config{}, func(w *world) {
+					t := w.t
 					for range 2 {
 						out := w.probe("anna@example.com")
 						w.wantReply(out, "rcpt", "250")
@@ -268,7 +275,7 @@ func afterFirst(stage mxsim.Stage, a mxsim.Answer) mxsim.Behaviour {
 
 // TestRateLimitOfTheirs: "too many recipients" on a new session is the answer.
 func TestRateLimitOfTheirs(t *testing.T) {
-	inBubble(t, probe.Config{}, func(t *testing.T, w *world) {
+	inBubble(t, probe.Config{}, func(w *world) {
 		w.wantReply(w.probe("anna@example.com"), "rcpt", "452 4.5.3")
 	}, site("example.com", mxsim.Refuse(mxsim.Rcpt, "452 4.5.3 Too many recipients")))
 }
@@ -306,7 +313,8 @@ func TestHostile(t *testing.T) {
 				t.Run(fmt.Sprintf("%s/%s/%d", name, stage, tlsMode), func(t *testing.T) {
 					s := site("example.com", behave(stage))
 					s.Hosts[0].TLS = tlsMode
-					inBubble(t, probe.Config{OwnNames: []string{helo}}, func(t *testing.T, w *world) {
+					inBubble(t, probe.Config{OwnNames: []string{helo}}, func(w *world) {
+						t := w.t
 						hostile(t, w, stage)
 					}, s, site("example.org"))
 				})
@@ -346,7 +354,8 @@ func hostile(t *testing.T, w *world, stage mxsim.Stage) {
 // TestLongAnswer: an over-long line is cut, not refused, and a refusal with odd but printable
 // octets is one.
 func TestLongAnswer(t *testing.T) {
-	inBubble(t, probe.Config{}, func(t *testing.T, w *world) {
+	inBubble(t, probe.Config{}, func(w *world) {
+		t := w.t
 		out := w.probe("anna@example.com")
 		w.wantReply(out, "rcpt", "550 xxx")
 		if n := len(out.Reply.Text()); n > esmtp.MaxReplyLine {
@@ -361,10 +370,14 @@ func TestUnsolicited(t *testing.T) {
 		for _, keywords := range [][]string{nil, mxsim.Without("PIPELINING")} {
 			s := site("example.com", mxsim.Unsolicited(stage, text(stage), "550 5.1.1 no such user"))
 			s.Hosts[0].Keywords = keywords
-			inBubble(t, probe.Config{}, func(t *testing.T, w *world) {
+			inBubble(t, probe.Config{}, func(w *world) {
+				t := w.t
 				for range 3 {
 					out := w.probe("anna@example.com")
-					if out.Err == nil && out.Reply.Code == 550 && !(stage == mxsim.Mail && keywords == nil) {
+					// With PIPELINING the reply behind that to MAIL is the one to RCPT, by all that can be
+					// known: the host contradicts itself.
+					contradicts := stage == mxsim.Mail && keywords == nil
+					if out.Err == nil && out.Reply.Code == 550 && !contradicts {
 						t.Errorf("%s: the unsolicited reply became an answer: %+v", stage, out)
 					}
 					settled()
@@ -380,6 +393,7 @@ func text(stage mxsim.Stage) string {
 		return "220 mx.example.com ESMTP"
 	case mxsim.Helo:
 		return "250-mx.example.com\r\n250 PIPELINING"
+	default:
+		return "250 2.1.0 Ok"
 	}
-	return "250 2.1.0 Ok"
 }
