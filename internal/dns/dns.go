@@ -30,12 +30,13 @@
 // end of a CNAME chain from it of at most 8 links. At most 20 records of an answer are used, TXT
 // records above 4096 octets are left out and 8192 octets kept in all. Times to live are clamped to
 // 30 s to 24 h, those of negative answers to 30 s to 1 h, and failures are remembered for 30 s. The
-// cache holds [Config].CacheSize answers, and at most 2000 queries are under way at once.
+// cache holds [Config].CacheSize answers. At most 2000 queries are under way at once, each for at
+// most 30 s with all its tries.
 //
 // # What it is not for
 //
-// It does not validate DNSSEC, and does not report the AD bit: nothing of ours may rest on the
-// honesty of the path to the resolver. It knows nothing of /etc/hosts, search lists or NSS.
+// It does not validate DNSSEC: an answer is as trustworthy as the resolver and the path to it, so
+// one on the same host is the right choice. It knows nothing of /etc/hosts, search lists or NSS.
 package dns
 
 import (

@@ -19,6 +19,8 @@ const (
 	// maxStrangers is the number of datagrams with another identifier or question that one try
 	// sits through. More look like a forger guessing, and the question moves on to TCP.
 	maxStrangers = 16
+	// maxResolve bounds a query with all its tries and CNAME links.
+	maxResolve = 30 * time.Second
 )
 
 var (
@@ -30,6 +32,8 @@ var (
 
 // resolve asks the servers in turn, and follows CNAME chains that a server left unfinished.
 func (r *Resolver) resolve(ctx context.Context, q question) Answer {
+	ctx, cancel := context.WithTimeout(ctx, maxResolve)
+	defer cancel()
 	ttl, links := maxTTL, 0
 	for {
 		a, c := r.askServers(ctx, q)

@@ -3,6 +3,7 @@ package dns
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -489,4 +490,37 @@ func TestStatusNames(t *testing.T) {
 			t.Errorf("%d: %q, want %q", s, got, want)
 		}
 	}
+}
+
+func TestQueriesEndByThemselves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		s := &nameServer{reply: func(_ string, q *mdns.Msg) [][]byte {
+			time.Sleep(1900 * time.Millisecond) // just in time, and always another link
+			n++
+			m := new(mdns.Msg).SetReply(q)
+			m.Answer = parseRRs(t, fmt.Sprintf("%s 60 IN CNAME n%d.test.", q.Question[0].Name, n))
+			return [][]byte{pack(m)}
+		}}
+		r, err := New(Config{Servers: []string{"192.0.2.1"}, Dial: s.dial, Timeout: 20 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		start := time.Now()
+		if got := r.MX(t.Context(), "a.test"); got.Status != Failure {
+			t.Errorf("%+v", got)
+		}
+		if took := time.Since(start); took > maxResolve || n > maxChain+1 {
+			t.Errorf("%v, %d links", took, n)
+		}
+		s.reply = func(string, *mdns.Msg) [][]byte { return nil }
+		start = time.Now()
+		if got := r.MX(t.Context(), "b.test"); got.Status != Failure {
+			t.Errorf("%+v", got)
+		}
+		if took := time.Since(start); took != maxResolve {
+			t.Errorf("took %v", took)
+		}
+	})
 }

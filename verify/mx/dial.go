@@ -12,8 +12,11 @@ import (
 )
 
 // Dial returns next with the filter in front: the network must be TCP, the address IP:port, and
-// the IP one that may be connected to. next gets the unmapped address.
+// the IP one that may be connected to. next gets the unmapped address. nil is the zero Filter.
 func (f *Filter) Dial(next esmtp.DialFunc) esmtp.DialFunc {
+	if f == nil {
+		f = &Filter{}
+	}
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		to, err := f.checkAddress(network, address)
 		if err != nil {
@@ -46,6 +49,9 @@ func (f *Filter) checkAddress(network, address string) (netip.AddrPort, error) {
 // is used. With bind addresses of one family only, the other family is not dialled: mail does not
 // leave from there either. Empty leaves the choice to the system.
 func Dialer(f *Filter, bind []netip.Addr) esmtp.DialFunc {
+	if f == nil {
+		f = &Filter{}
+	}
 	return f.Dial(f.connect(bind))
 }
 

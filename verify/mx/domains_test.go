@@ -125,6 +125,19 @@ func TestDomainsFileIsReadAgain(t *testing.T) {
 	})
 }
 
+func BenchmarkDomainsMatch(b *testing.B) {
+	d, err := NewDomains([]string{"example.com", ".example.org"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if d.Match("mail.branch.example.net") {
+			b.Fatal("matched")
+		}
+	}
+}
+
 // FuzzDomains reads arbitrary list files. The oracle is a plain walk over the entries.
 func FuzzDomains(f *testing.F) {
 	f.Add("example.com\n.example.org x\n# c\n", "a.example.org")

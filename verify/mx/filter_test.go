@@ -372,8 +372,10 @@ func TestDialer(t *testing.T) {
 		return conn.Close()
 	}
 
-	if err := connect(NewFilter(FilterConfig{})); err == nil {
-		t.Error("connected to loopback")
+	for _, f := range []*Filter{NewFilter(FilterConfig{}), {}, nil} {
+		if err := connect(f); err == nil {
+			t.Error("connected to loopback")
+		}
 	}
 	relay := []netip.AddrPort{netip.MustParseAddrPort(address)}
 	if err := connect(NewFilter(FilterConfig{Allow: loopback, Relay: relay})); !isOwn(err) {
@@ -466,4 +468,15 @@ func FuzzFilter(f *testing.F) {
 			t.Errorf("%s passes, %s does not", addr, v4)
 		}
 	})
+}
+
+func BenchmarkFilterCheck(b *testing.B) {
+	f := NewFilter(FilterConfig{Interfaces: elsewhere})
+	addr := ip("5.9.0.1")
+	b.ReportAllocs()
+	for b.Loop() {
+		if f.Check(addr) != nil {
+			b.Fatal("refused")
+		}
+	}
 }

@@ -415,3 +415,23 @@ func TestKindNames(t *testing.T) {
 		t.Error("an unknown kind must read as a failure")
 	}
 }
+
+func BenchmarkLookupCached(b *testing.B) {
+	w := mxsim.New(mxsim.Config{})
+	defer w.Close()
+	if err := w.Record("x.test. 300 IN MX 10 a.test.", "a.test. 300 IN A 5.9.0.1"); err != nil {
+		b.Fatal(err)
+	}
+	resolver, err := dns.New(dns.Config{Servers: []string{"5.255.255.53:53"}, Dial: w.DialContext})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer resolver.Close()
+	r := &Resolver{DNS: resolver, Filter: NewFilter(FilterConfig{Interfaces: elsewhere})}
+	b.ReportAllocs()
+	for b.Loop() {
+		if set := r.Lookup(b.Context(), "x.test"); set.Kind != Hosts {
+			b.Fatal(set)
+		}
+	}
+}
