@@ -152,7 +152,7 @@ type Truth struct {
 	Site    *Site   // nil: the domain is not in this world
 	Mailbox Mailbox // of an existing domain with mail hosts
 	// Receives: mail to this address can be delivered (the mailbox is Active, and the domain has
-	// a mail host that is up).
+	// a mail host that is up, with SMTPUTF8 if the address needs that).
 	Receives bool
 	// Never: no such mailbox or domain, or switched off; mail can never be delivered.
 	Never bool
@@ -175,7 +175,8 @@ func (w *World) Truth(address string) Truth {
 	}
 	t := Truth{Site: s, Mailbox: s.Mailbox(local)}
 	for _, h := range s.Hosts {
-		t.Receives = t.Receives || (h.State == Up && t.Mailbox == Active)
+		able := h.State == Up && (ascii(address) || (!h.HeloOnly && h.offers("SMTPUTF8")))
+		t.Receives = t.Receives || (able && t.Mailbox == Active)
 	}
 	t.Never = t.Mailbox == NoMailbox || t.Mailbox == Disabled || t.Mailbox == Moved
 	t.Provable = t.Never && s.Proves

@@ -134,11 +134,14 @@ func (h *Host) wording() Wording {
 
 // filler sets what the words in braces stand for.
 func (s *session) filler(e Event) {
-	id := ""
+	id, from := "", s.From
 	if e.Message != nil {
 		id = e.Message.ID
 	}
-	s.fill = strings.NewReplacer("{rcpt}", e.Path, "{from}", s.From, "{local}", e.Local,
+	if e.Stage == Mail {
+		from = e.Path
+	}
+	s.fill = strings.NewReplacer("{rcpt}", e.Path, "{from}", from, "{local}", e.Local,
 		"{domain}", e.Domain, "{host}", s.Host.Name, "{helo}", s.Helo, "{peer}", s.PeerIP, "{id}", id)
 }
 
@@ -258,8 +261,10 @@ func (h *Host) keywords() []string {
 	return h.Keywords
 }
 
-func (s *session) offers(keyword string) bool {
-	for _, k := range s.Host.keywords() {
+func (s *session) offers(keyword string) bool { return s.Host.offers(keyword) }
+
+func (h *Host) offers(keyword string) bool {
+	for _, k := range h.keywords() {
 		if word, _, _ := strings.Cut(k, " "); strings.EqualFold(word, keyword) {
 			return true
 		}
