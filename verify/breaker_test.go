@@ -30,7 +30,8 @@ func (w *world) verifyAll(n int) {
 
 // TestBreaker: when port 25 is closed for us, nobody waits for it any more.
 func TestBreaker(t *testing.T) {
-	inBubble(t, verify.Config{}, func(t *testing.T, w *world) {
+	inBubble(t, verify.Config{}, func(w *world) {
+		t := w.t
 		start := time.Now()
 		w.verifyAll(4)
 		if open, _, _ := w.v.Breaker(); open {
@@ -69,7 +70,8 @@ func TestBreaker(t *testing.T) {
 // TestBreakerStaysClosed while anybody answers, and for one network alone.
 func TestBreakerStaysClosed(t *testing.T) {
 	t.Run("a success within the window", func(t *testing.T) {
-		inBubble(t, verify.Config{}, func(t *testing.T, w *world) {
+		inBubble(t, verify.Config{}, func(w *world) {
+			t := w.t
 			want(t, w.verify("anna@up.example.com"), verify.Deliverable, verify.MailboxExists)
 			w.verifyAll(8)
 			if open, _, _ := w.v.Breaker(); open {
@@ -87,7 +89,8 @@ func TestBreakerStaysClosed(t *testing.T) {
 		for i := 1; i < 8; i++ {
 			s.Domains = append(s.Domains, fmt.Sprintf("d%d.example.com", i))
 		}
-		inBubble(t, verify.Config{}, func(t *testing.T, w *world) {
+		inBubble(t, verify.Config{}, func(w *world) {
+			t := w.t
 			w.verifyAll(8)
 			if open, _, _ := w.v.Breaker(); open {
 				t.Error("open by the timeouts of one network")
@@ -99,7 +102,8 @@ func TestBreakerStaysClosed(t *testing.T) {
 		for _, s := range sites {
 			s.Hosts[0].State = mxsim.Down
 		}
-		inBubble(t, verify.Config{}, func(t *testing.T, w *world) {
+		inBubble(t, verify.Config{}, func(w *world) {
+			t := w.t
 			w.verifyAll(8)
 			if open, _, _ := w.v.Breaker(); open {
 				t.Error("open by connections that were refused")
@@ -107,7 +111,8 @@ func TestBreakerStaysClosed(t *testing.T) {
 		}, sites...)
 	})
 	t.Run("spread over time", func(t *testing.T) {
-		inBubble(t, verify.Config{}, func(t *testing.T, w *world) {
+		inBubble(t, verify.Config{}, func(w *world) {
+			t := w.t
 			for i := range 8 {
 				w.verify(fmt.Sprintf("anna@d%d.example.com", i))
 				sleep(3 * time.Minute)
@@ -121,7 +126,8 @@ func TestBreakerStaysClosed(t *testing.T) {
 
 // TestBreakerHoldsProof: a proof in memory refuses while probing is off.
 func TestBreakerHoldsProof(t *testing.T) {
-	inBubble(t, verify.Config{}, func(t *testing.T, w *world) {
+	inBubble(t, verify.Config{}, func(w *world) {
+		t := w.t
 		want(t, w.verify("nobody@up.example.com"), verify.Undeliverable, verify.MailboxUnknown)
 		sleep(2 * time.Hour)
 		w.verifyAll(6)

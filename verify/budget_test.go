@@ -22,7 +22,8 @@ func slowSites(n int, needs time.Duration) []*mxsim.Site {
 // TestBudgetIsSharedWallTime: recipients side by side spend it once, one after the
 // other they spend it each.
 func TestBudgetIsSharedWallTime(t *testing.T) {
-	inBubble(t, verify.Config{}, func(t *testing.T, w *world) {
+	inBubble(t, verify.Config{}, func(w *world) {
+		t := w.t
 		budget := verify.NewBudget(25*time.Second, 200)
 		ask := func(rcpt string) verify.Result {
 			q := w.question(rcpt)
@@ -60,7 +61,8 @@ func TestBudgetIsSharedWallTime(t *testing.T) {
 // TestBudgetBehind: when it is spent, answers come at once, and so many questions of
 // the message as were allowed go on behind.
 func TestBudgetBehind(t *testing.T) {
-	inBubble(t, verify.Config{}, func(t *testing.T, w *world) {
+	inBubble(t, verify.Config{}, func(w *world) {
+		t := w.t
 		want(t, w.verify("nobody@d9.example.com"), verify.Undeliverable, verify.MailboxUnknown)
 		sleep(2 * time.Hour) // an old proof
 		budget := verify.NewBudget(0, 3)
@@ -93,7 +95,8 @@ func TestBudgetBehind(t *testing.T) {
 // server hangs leaves room for the others.
 func TestFlightLimit(t *testing.T) {
 	cfg := verify.Config{MaxFlights: 40, RcptBudget: time.Millisecond}
-	inBubble(t, cfg, func(t *testing.T, w *world) {
+	inBubble(t, cfg, func(w *world) {
+		t := w.t
 		for i := range 12 {
 			r := w.verify(fmt.Sprintf("user%d@hang.example.com", i))
 			if reason := verify.Timeout; i < 10 {

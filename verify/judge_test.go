@@ -10,9 +10,11 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
@@ -231,4 +233,39 @@ func TestLifetimes(t *testing.T) {
 			t.Errorf("%s: %v, %v", reason, refresh, expire)
 		}
 	}
+}
+
+// TestSweep: what has expired does not stay in memory, whether anybody asks or not.
+func TestSweep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := New(Config{Passive: true}, nil, nil)
+		held := func() int {
+			return v.memory.positive.Len() + v.memory.negative.Len() + v.memory.temporary.Len() +
+				v.standing.hosts.Len() + v.standing.senders.Len()
+		}
+		rcpt, err := esmtp.ParseAddress("anna@example.com", false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, reason := range []Reason{MailboxExists, MailboxUnknown, Timeout, Greylisted, BlockedIP} {
+			r := because(reason)
+			r.MX = "mx.example.com"
+			v.standing.learn(r, rcpt, rcpt, time.Now())
+			refresh, expire := v.lifetimes.of(r, time.Hour)
+			v.memory.learn(strconv.Itoa(i), r, refresh, expire, time.Now())
+		}
+		for _, step := range []struct {
+			after time.Duration
+			held  int
+		}{{0, 5}, {11 * time.Minute, 3}, {10 * time.Minute, 2}, {24 * time.Hour, 1}, {7 * 24 * time.Hour, 0}} {
+			time.Sleep(step.after)
+			synctest.Wait()
+			if n := held(); n != step.held {
+				t.Errorf("%v later: %d entries, want %d", step.after, n, step.held)
+			}
+		}
+		if err := v.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
 }

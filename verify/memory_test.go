@@ -14,7 +14,8 @@ import (
 // is asked before it refuses, and a mailbox that was created meanwhile gets its mail.
 func TestRefusalIsAskedAgain(t *testing.T) {
 	s := site("example.com")
-	inBubble(t, verify.Config{}, func(t *testing.T, w *world) {
+	inBubble(t, verify.Config{}, func(w *world) {
+		t := w.t
 		want(t, w.verify("new@example.com"), verify.Undeliverable, verify.MailboxUnknown)
 		sleep(59 * time.Minute)
 		if r := w.verify("new@example.com"); !r.Cached || !r.Proof {
@@ -39,7 +40,8 @@ func TestRefusalIsAskedAgain(t *testing.T) {
 // TestOldProof: without an answer a proof holds for a day after it was learnt.
 func TestOldProof(t *testing.T) {
 	s := site("example.com")
-	inBubble(t, verify.Config{}, func(t *testing.T, w *world) {
+	inBubble(t, verify.Config{}, func(w *world) {
+		t := w.t
 		want(t, w.verify("nobody@example.com"), verify.Undeliverable, verify.MailboxUnknown)
 		w.Host("mx.example.com").State = mxsim.Down
 		for _, after := range []time.Duration{2 * time.Hour, 21 * time.Hour} {
@@ -57,9 +59,12 @@ func TestOldProof(t *testing.T) {
 
 // TestProofIsContradicted: 450 where it was 550 ends the proof, also for mail from <>.
 func TestProofIsContradicted(t *testing.T) {
-	var answer string
+	var answer string // read by the server at RCPT only, while the test waits for it
 	s := site("example.com", func(_ *mxsim.Session, e mxsim.Event) (mxsim.Answer, bool) {
-		return mxsim.Say(answer), e.Stage == mxsim.Rcpt
+		if e.Stage != mxsim.Rcpt {
+			return mxsim.Answer{}, false
+		}
+		return mxsim.Say(answer), true
 	})
 	tests := []struct {
 		then   string
@@ -76,7 +81,8 @@ func TestProofIsContradicted(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.then, func(t *testing.T) {
-			inBubble(t, verify.Config{}, func(t *testing.T, w *world) {
+			inBubble(t, verify.Config{}, func(w *world) {
+				t := w.t
 				answer = "550 5.1.1 no such user"
 				want(t, w.verify("nobody@example.com"), verify.Undeliverable, verify.MailboxUnknown)
 				sleep(2 * time.Hour)
@@ -103,7 +109,8 @@ func TestProofIsContradicted(t *testing.T) {
 func TestPositiveIsRefreshed(t *testing.T) {
 	s := site("example.com", mxsim.Tarpit(mxsim.Rcpt, time.Second))
 	cfg := verify.Config{PositiveRefresh: 24 * time.Hour, PositiveExpire: 72 * time.Hour}
-	inBubble(t, cfg, func(t *testing.T, w *world) {
+	inBubble(t, cfg, func(w *world) {
+		t := w.t
 		atOnce := func(verdict verify.Verdict, reason verify.Reason) {
 			t.Helper()
 			r := w.verify("anna@example.com")
@@ -150,7 +157,8 @@ func TestPositiveIsRefreshed(t *testing.T) {
 func TestTemporary(t *testing.T) {
 	s := site("example.com")
 	s.Hosts[0].State = mxsim.Down
-	inBubble(t, verify.Config{}, func(t *testing.T, w *world) {
+	inBubble(t, verify.Config{}, func(w *world) {
+		t := w.t
 		want(t, w.verify("anna@example.com"), verify.Unknown, verify.Unreachable)
 		w.Host("mx.example.com").State = mxsim.Up
 		sleep(4 * time.Minute)
@@ -168,7 +176,8 @@ func TestTemporary(t *testing.T) {
 func TestDNSProof(t *testing.T) {
 	s := site("example.com")
 	s.DNS = mxsim.DNSConfig{NullMX: true, TTL: 10 * time.Minute}
-	inBubble(t, verify.Config{}, func(t *testing.T, w *world) {
+	inBubble(t, verify.Config{}, func(w *world) {
+		t := w.t
 		want(t, w.verify("anna@example.com"), verify.Undeliverable, verify.NullMX)
 		s.DNS.NullMX = false
 		sleep(9 * time.Minute)
@@ -184,7 +193,8 @@ func TestDNSProof(t *testing.T) {
 
 // TestNullSenderUsesMemory: mail from <> is refused and accepted by what is known.
 func TestNullSenderUsesMemory(t *testing.T) {
-	inBubble(t, verify.Config{}, func(t *testing.T, w *world) {
+	inBubble(t, verify.Config{}, func(w *world) {
+		t := w.t
 		w.verify("anna@example.com")
 		w.verify("nobody@example.com")
 		for rcpt, verdict := range map[string]verify.Verdict{
@@ -206,7 +216,8 @@ func TestNullSenderUsesMemory(t *testing.T) {
 // TestGreylist: within the delay the client's retry is not probed; after it the same
 // sender passes. Unknown users are refused at once by such servers.
 func TestGreylist(t *testing.T) {
-	inBubble(t, verify.Config{}, func(t *testing.T, w *world) {
+	inBubble(t, verify.Config{}, func(w *world) {
+		t := w.t
 		r := w.verify("anna@example.com")
 		want(t, r, verify.Unknown, verify.Greylisted)
 		if r.RetryAfter <= 0 || r.Cached {
@@ -235,7 +246,8 @@ func TestGreylist(t *testing.T) {
 // the recipient and not against other senders.
 func TestBlockedSender(t *testing.T) {
 	s := site("example.com", mxsim.RefuseSender("550 5.7.1 not from you", "shop.example.org"))
-	inBubble(t, verify.Config{}, func(t *testing.T, w *world) {
+	inBubble(t, verify.Config{}, func(w *world) {
+		t := w.t
 		want(t, w.verify("anna@example.com"), verify.Unknown, verify.BlockedSender)
 		r := w.verify("bert@example.com")
 		want(t, r, verify.Unknown, verify.BlockedSender)
@@ -271,10 +283,11 @@ func TestPauses(t *testing.T) {
 		t.Run(tt.answer, func(t *testing.T) {
 			refusing := false
 			s := site("example.com", func(_ *mxsim.Session, e mxsim.Event) (mxsim.Answer, bool) {
-				return mxsim.Say(tt.answer), refusing && e.Stage == mxsim.Rcpt
+				return mxsim.Say(tt.answer), e.Stage == mxsim.Rcpt && refusing
 			})
 			s.Domains = append(s.Domains, "example.net")
-			inBubble(t, verify.Config{}, func(t *testing.T, w *world) {
+			inBubble(t, verify.Config{}, func(w *world) {
+				t := w.t
 				want(t, w.verify("nobody@example.com"), verify.Undeliverable, verify.MailboxUnknown)
 				refusing = true
 				want(t, w.verify("anna@example.com"), verify.Unknown, tt.reason)
@@ -299,7 +312,8 @@ func TestPauses(t *testing.T) {
 
 // TestFloodLeavesTheKnown: addresses that do not exist cannot push out those that do.
 func TestFloodLeavesTheKnown(t *testing.T) {
-	inBubble(t, verify.Config{CacheSize: 64}, func(t *testing.T, w *world) {
+	inBubble(t, verify.Config{CacheSize: 64}, func(w *world) {
+		t := w.t
 		want(t, w.verify("anna@example.com"), verify.Deliverable, verify.MailboxExists)
 		for i := range 300 {
 			w.verify(fmt.Sprintf("nobody%d@example.com", i))

@@ -159,8 +159,7 @@ func (w *walk) run(ctx context.Context) Result {
 	}
 	if known && old.Value.Verdict != Undeliverable {
 		// Good, but not fresh: used as it is, and asked again behind.
-		_, reason := v.join(ctx, w.q, sender, false)
-		w.step("memory", recall(old, now)+"; asked again behind "+string(reason))
+		w.step("memory", recall(old, now)+"; not fresh: "+w.behind(ctx, sender))
 		return remembered(old, now)
 	}
 	r := w.fly(ctx, sender)
@@ -176,8 +175,7 @@ func (w *walk) fly(ctx context.Context, sender esmtp.Address) Result {
 	v, q := w.v, w.q
 	left := q.Budget.enter(w.start)
 	if left == 0 {
-		_, reason := v.join(ctx, q, sender, false)
-		w.step("budget", "the waiting time of the message is used up; asked behind "+string(reason))
+		w.step("budget", "the waiting time of the message is used up: "+w.behind(ctx, sender))
 		return soon(BudgetSpent)
 	}
 	defer func() { q.Budget.leave(time.Now()) }()
@@ -206,6 +204,14 @@ func (w *walk) fly(ctx context.Context, sender esmtp.Address) Result {
 		w.step("flight", "no answer within the time; it goes on behind")
 		return soon(late)
 	}
+}
+
+// behind sees to it that the address is asked about without a wait, and tells so.
+func (w *walk) behind(ctx context.Context, sender esmtp.Address) string {
+	if _, reason := w.v.join(ctx, w.q, sender, false); reason != "" {
+		return "not asked behind (" + string(reason) + ")"
+	}
+	return "asked behind"
 }
 
 // retrySoon is when a flight that nobody waits for has most likely landed.

@@ -87,7 +87,8 @@ func TestVerdicts(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := site("example.com")
 			tt.site(s)
-			inBubble(t, verify.Config{}, func(t *testing.T, w *world) {
+			inBubble(t, verify.Config{}, func(w *world) {
+				t := w.t
 				q := w.question(tt.local + "@example.com")
 				q.Trace = true
 				r := w.v.Verify(t.Context(), q)
@@ -160,7 +161,8 @@ func TestNeverAsked(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			s := site("example.com")
-			inBubble(t, tt.cfg, func(t *testing.T, w *world) {
+			inBubble(t, tt.cfg, func(w *world) {
+				t := w.t
 				q := w.question(tt.rcpt)
 				if tt.edit != nil {
 					tt.edit(&q)
@@ -181,7 +183,8 @@ func TestOwnSenderIsNeverProbed(t *testing.T) {
 		ProbeSender:    address(t, "check@example.com"),
 		FallbackSender: address(t, "fallback@example.com"),
 	}
-	inBubble(t, cfg, func(t *testing.T, w *world) {
+	inBubble(t, cfg, func(w *world) {
+		t := w.t
 		want(t, w.verify("check@example.com"), verify.Unknown, verify.OwnAddress)
 		want(t, w.verify("fallback@example.com"), verify.Unknown, verify.OwnAddress)
 		want(t, w.verify("double-bounce@"+gate), verify.Unknown, verify.OwnAddress)
@@ -214,7 +217,8 @@ func TestProbeSender(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			inBubble(t, tt.cfg, func(t *testing.T, w *world) {
+			inBubble(t, tt.cfg, func(w *world) {
+				t := w.t
 				q := w.question("anna@example.com")
 				q.Sender = esmtp.Address{}
 				if tt.sender != "" {
@@ -236,7 +240,8 @@ func TestProbeSender(t *testing.T) {
 
 // TestSingleFlight: 50 questions at the same time and 100 after them are one probe.
 func TestSingleFlight(t *testing.T) {
-	inBubble(t, verify.Config{}, func(t *testing.T, w *world) {
+	inBubble(t, verify.Config{}, func(w *world) {
+		t := w.t
 		var wg sync.WaitGroup
 		for i := range 50 {
 			wg.Go(func() {
@@ -267,7 +272,8 @@ func TestParallel(t *testing.T) {
 		s.Hosts[0].Latency = 50 * time.Millisecond
 		sites = append(sites, s)
 	}
-	inBubble(t, verify.Config{}, func(t *testing.T, w *world) {
+	inBubble(t, verify.Config{}, func(w *world) {
+		t := w.t
 		start := time.Now()
 		r := w.verify("anna@d0.example.com")
 		one := time.Since(start)
@@ -292,7 +298,8 @@ func TestParallel(t *testing.T) {
 
 // TestDetached: a caller that gives up does not end the asking, whose answer is kept.
 func TestDetached(t *testing.T) {
-	inBubble(t, verify.Config{}, func(t *testing.T, w *world) {
+	inBubble(t, verify.Config{}, func(w *world) {
+		t := w.t
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		r := w.v.Verify(ctx, w.question("anna@example.com"))
@@ -311,7 +318,8 @@ func TestDetached(t *testing.T) {
 
 // TestRcptBudget: a server that needs longer than one recipient may wait.
 func TestRcptBudget(t *testing.T) {
-	inBubble(t, verify.Config{RcptBudget: 2 * time.Second}, func(t *testing.T, w *world) {
+	inBubble(t, verify.Config{RcptBudget: 2 * time.Second}, func(w *world) {
+		t := w.t
 		r := w.verify("anna@example.com")
 		want(t, r, verify.Unknown, verify.Timeout)
 		if r.Elapsed != 2*time.Second {
@@ -322,7 +330,8 @@ func TestRcptBudget(t *testing.T) {
 
 func TestForget(t *testing.T) {
 	s := site("example.com")
-	inBubble(t, verify.Config{}, func(t *testing.T, w *world) {
+	inBubble(t, verify.Config{}, func(w *world) {
+		t := w.t
 		want(t, w.verify("new@example.com"), verify.Undeliverable, verify.MailboxUnknown)
 		s.Set("new", mxsim.Active)
 		want(t, w.verify("new@example.com"), verify.Undeliverable, verify.MailboxUnknown)
@@ -358,7 +367,8 @@ func TestClose(t *testing.T) {
 
 // TestInternalError: a fault of our own in a flight is Unknown and leaves the rest alone.
 func TestInternalError(t *testing.T) {
-	inBubble(t, verify.Config{}, func(t *testing.T, w *world) {
+	inBubble(t, verify.Config{}, func(w *world) {
+		t := w.t
 		broken := verify.New(verify.Config{Helo: gate, Log: w.logger}, w.resolver, nil) // a nil pool panics
 		r := broken.Verify(t.Context(), w.question("anna@example.com"))
 		want(t, r, verify.Unknown, verify.Temporary)
@@ -367,6 +377,38 @@ func TestInternalError(t *testing.T) {
 		}
 		if err := broken.Close(t.Context()); err != nil {
 			t.Error(err)
+		}
+	}, site("example.com"))
+}
+
+// TestTrace looks at what explain shows.
+func TestTrace(t *testing.T) {
+	inBubble(t, verify.Config{}, func(w *world) {
+		t := w.t
+		whats := func(trace bool) string {
+			q := w.question("nobody@example.com")
+			q.Trace = trace
+			var s []string
+			for _, step := range w.v.Verify(t.Context(), q).Steps {
+				if len(s) == 0 || s[len(s)-1] != step.What {
+					s = append(s, step.What)
+				}
+			}
+			return strings.Join(s, " ")
+		}
+		if got := whats(true); got != "mx probe classify judge" {
+			t.Errorf("first: %s", got)
+		}
+		if got := whats(true); got != "memory" {
+			t.Errorf("second: %s", got)
+		}
+		if got := whats(false); got != "" {
+			t.Errorf("without Trace: %s", got)
+		}
+		sleep(2 * time.Hour)
+		w.Host("mx.example.com").State = mxsim.Down
+		if got := whats(true); got != "mx probe broken judge memory" {
+			t.Errorf("old proof, no answer: %s", got)
 		}
 	}, site("example.com"))
 }

@@ -33,26 +33,26 @@ type world struct {
 
 // inBubble runs f with a world in a bubble of fake time, which fails the test if a
 // goroutine is left at the end.
-func inBubble(t *testing.T, cfg verify.Config, f func(t *testing.T, w *world), sites ...*mxsim.Site) {
+func inBubble(t *testing.T, cfg verify.Config, f func(w *world), sites ...*mxsim.Site) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, cfg, mxsim.Config{}, sites...)
 		defer w.close()
-		f(t, w)
+		f(w)
 	})
 }
 
-func newWorld(t testing.TB, cfg verify.Config, sim mxsim.Config, sites ...*mxsim.Site) *world {
-	t.Helper()
-	w := &world{World: mxsim.New(sim), t: t, log: new(strings.Builder)}
+func newWorld(tb testing.TB, cfg verify.Config, sim mxsim.Config, sites ...*mxsim.Site) *world {
+	tb.Helper()
+	w := &world{World: mxsim.New(sim), t: tb, log: new(strings.Builder)}
 	w.Add(sites...)
 	names, err := dns.New(dns.Config{Servers: []string{"5.255.0.53:53"}, Dial: w.DialContext})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	internal, err := mx.NewDomains([]string{"internal.example.com"})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	filter := mx.NewFilter(mx.FilterConfig{})
 	w.resolver = &mx.Resolver{DNS: names, Filter: filter, Internal: internal, OwnNames: []string{gate}}
@@ -74,14 +74,14 @@ func (w *world) close() {
 	if err := w.pool.Close(w.t.Context()); err != nil {
 		w.t.Errorf("Pool.Close: %v", err)
 	}
-	w.World.Close()
+	w.Close()
 }
 
-func address(t testing.TB, s string) esmtp.Address {
-	t.Helper()
+func address(tb testing.TB, s string) esmtp.Address {
+	tb.Helper()
 	a, err := esmtp.ParseAddress(s, true)
 	if err != nil {
-		t.Fatalf("ParseAddress(%q): %v", s, err)
+		tb.Fatalf("ParseAddress(%q): %v", s, err)
 	}
 	return a
 }
@@ -99,10 +99,10 @@ func (w *world) verify(rcpt string) verify.Result {
 }
 
 // want fails the test unless r has this verdict and reason, and reports the rest of r.
-func want(t *testing.T, r verify.Result, verdict verify.Verdict, reason verify.Reason) {
-	t.Helper()
+func want(tb testing.TB, r verify.Result, verdict verify.Verdict, reason verify.Reason) {
+	tb.Helper()
 	if r.Verdict != verdict || r.Reason != reason {
-		t.Errorf("%s: %s, %s (stage %q, reply %q); want %s, %s",
+		tb.Errorf("%s: %s, %s (stage %q, reply %q); want %s, %s",
 			r.Address, r.Verdict, r.Reason, r.Stage, r.Reply, verdict, reason)
 	}
 }

@@ -10,8 +10,8 @@ import (
 )
 
 // in parses "550 5.1.1 text", each further line after "\n".
-func in(t testing.TB, stage reply.Stage, code int, text string) reply.Input {
-	t.Helper()
+func in(tb testing.TB, stage reply.Stage, code int, text string) reply.Input {
+	tb.Helper()
 	r := esmtp.NewReply(code, esmtp.EnhancedCode{}, text)
 	return reply.Input{Code: code, Enhanced: r.Enhanced(), Text: r.Text(), Stage: stage}
 }
