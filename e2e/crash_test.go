@@ -11,13 +11,29 @@ import (
 	"time"
 )
 
-// TestCrashFilter and TestCrashFront end the gate again and again while mail flows, and then count.
-func TestCrashFilter(t *testing.T) { checkCrashes(newFilterChain(t)) }
+// TestCrashFilter ends the gate behind Postfix while mail flows, TestCrashFront the gate in front.
+func TestCrashFilter(t *testing.T) {
+	c := newFilterChain(t)
+	c.run("killed", checkKilled)
+	c.run("ended", checkEnded)
+}
 
 func TestCrashFront(t *testing.T) {
 	c := newFrontChain(t)
 	c.run("in mid-mail", checkMidMail)
-	c.run("under load", checkCrashes)
+	c.run("killed", checkKilled)
+	c.run("ended", checkEnded)
+}
+
+// checkKilled: every 250 that a client saw is exactly one message at the relay; without a 250 there
+// is at most one for each attempt.
+func checkKilled(c *chain) { checkCrashes(c, "killed", syscall.SIGKILL) }
+
+// checkEnded: a gate that is told to end leaves no doubt at all; without a 250 there is no message.
+func checkEnded(c *chain) {
+	if doubtful := checkCrashes(c, "ended", syscall.SIGTERM); doubtful > 0 {
+		c.t.Errorf("%d messages at the relay whose client saw no 250", doubtful)
+	}
 }
 
 // ledger is what the clients of checkCrashes saw: for the id of each attempt, whether it got a 250.
@@ -36,12 +52,13 @@ func (l *ledger) note(id string, accepted bool) {
 	}
 }
 
-// checkCrashes: every 250 that a client saw is exactly one message at the relay; without a 250 there
-// is at most one for each attempt.
-func checkCrashes(c *chain) {
+// checkCrashes ends the gate with a signal while mail flows, several times, and compares what the
+// clients saw with what arrived. It returns how many messages arrived without a 250.
+func checkCrashes(c *chain, name string, s syscall.Signal) (doubtful int) {
+	c.t.Helper()
 	const (
 		clients = 6
-		rounds  = 10
+		rounds  = 6
 		between = 15 // messages accepted before the next blow
 	)
 	l := &ledger{attempts: make(map[string]bool)}
@@ -53,26 +70,22 @@ func checkCrashes(c *chain) {
 			pace := time.NewTicker(5 * time.Millisecond) // while nobody answers
 			defer pace.Stop()
 			for n := 0; ctx.Err() == nil; n++ {
-				attempt(ctx, c.entry, fmt.Sprintf("crash-%d-%d", k, n), l)
+				attempt(ctx, c.entry, fmt.Sprintf("%s-%d-%d", name, k, n), l)
 				<-pace.C
 			}
 		})
 	}
-	for round := range rounds {
+	for range rounds {
 		target := l.accepted.Load() + between
 		until(c.t, "mail to flow", func() bool { return l.accepted.Load() >= target })
-		if round%2 == 0 {
-			c.gate.end(syscall.SIGKILL)
-		} else {
-			c.gate.end(syscall.SIGTERM)
-		}
+		c.gate.end(s)
 		c.gate.start()
 	}
 	stop()
 	wg.Wait()
 
 	// A last message: what was in the queue before it is soon delivered too.
-	const marker = "marker"
+	marker := name + "-marker"
 	c.dial().wantSent("MAIL FROM:<sender@example.org>",
 		[]string{"RCPT TO:<" + good(0) + ">"}, message(marker, "hello\r\n"))
 	c.delivered(marker, good(0))
@@ -84,7 +97,7 @@ func checkCrashes(c *chain) {
 	for _, m := range c.sink.Messages() {
 		arrived[idOf(m)]++
 	}
-	without, doubtful := 0, 0
+	without := 0
 	for id, accepted := range l.attempts {
 		switch n := arrived[id]; {
 		case accepted && n != 1:
@@ -98,6 +111,7 @@ func checkCrashes(c *chain) {
 	}
 	c.t.Logf("%d attempts, %d accepted, %d not, of which %d are at the relay all the same",
 		len(l.attempts), l.accepted.Load(), without, doubtful)
+	return doubtful
 }
 
 // attempt sends one message in pieces, so that the gate is likely to be hit while it comes in. It

@@ -1,10 +1,58 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
+
+// TestDocs holds the pages to the program: each block of TOML is a configuration that check-config
+// takes, each command exists, and the README's short form of master.cf says nothing that the
+// tested fragment does not.
+func TestDocs(t *testing.T) {
+	bin, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := filepath.Glob("../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?ms)^```toml\n(.*?)^```$")
+	command := regexp.MustCompile("(?m)(?:`|^|bin/)rcptgate ([a-z-]+)")
+	known := map[string]bool{}
+	for _, page := range append(pages, "../README.md") {
+		text := readFile(page)
+		for i, match := range block.FindAllStringSubmatch(text, -1) {
+			file := filepath.Join(t.TempDir(), fmt.Sprintf("block%d.toml", i))
+			if err := os.WriteFile(file, []byte(match[1]), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := exec.Command(bin, "check-config", "--config", file).CombinedOutput(); err != nil {
+				t.Errorf("%s, block %d: %v\n%s\n%s", page, i+1, err, match[1], out)
+			}
+		}
+		for _, match := range command.FindAllStringSubmatch(text, -1) {
+			if name := match[1]; !known[name] {
+				known[name] = true
+				if out, err := exec.Command(bin, name, "--help").CombinedOutput(); err != nil {
+					t.Errorf("%s: rcptgate %s: %v\n%s", page, name, err, out)
+				}
+			}
+		}
+	}
+	option := regexp.MustCompile(`-o (\S+)`)
+	tested := fragment(t, "filter/master.cf") + "\n"
+	for _, match := range option.FindAllStringSubmatch(readFile("../README.md"), -1) {
+		if !strings.Contains(tested, "-o "+match[1]+"\n") {
+			t.Errorf("README.md: -o %s is not in the fragment filter/master.cf", match[1])
+		}
+	}
+}
 
 // fragment returns the code block of docs/postfix.md that follows "<!-- fragment: NAME -->", with
 // the given replacements. Each must occur: a fragment that was edited away from its test is seen.
