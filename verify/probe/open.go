@@ -24,12 +24,6 @@ const (
 	tlsBroken                 // it is over because of TLS: once more without
 )
 
-// downHost is why an address is left alone for a while.
-type downHost struct {
-	err            error
-	connectTimeout bool
-}
-
 // open connects to addr and takes the conversation to where MAIL can be sent. If it does not get
 // there, s is nil, out says why, and final whether the walk ends with that. release is the slot of
 // addr; the session owns it, or it is given back.
@@ -38,11 +32,18 @@ func (r *run) open(
 ) (s *session, out Outcome, final bool) {
 	p := r.pool
 	_, plain := p.plain.get(addr, time.Now())
+	defer func() {
+		// Not ours, so theirs. The next recipients have the same answer without asking.
+		if s == nil && !out.LocalLimit && !over(ctx) {
+			p.down.put(addr, kept(out), time.Now())
+		}
+	}()
 	for {
 		out = Outcome{Stage: reply.StageConnect, MX: name, Addr: addr}
 		s = &session{pool: p, mx: name, addr: addr, helo: r.req.Helo, release: release}
 		switch r.prepare(ctx, s, plain, &out) {
 		case ready:
+			p.down.forget(addr)
 			return s, out, false
 		case unwanted:
 			p.leave(s)
@@ -62,6 +63,17 @@ func (r *run) open(
 		s.abandon()
 		return nil, out, out.LocalLimit
 	}
+}
+
+// kept is what is remembered of an outcome: a reply may be 64 KiB, which is too much of thousands of
+// hosts.
+func kept(out Outcome) Outcome {
+	lines := out.Reply.Lines
+	out.Reply.Lines = nil
+	for _, line := range lines[:min(len(lines), maxKeptLines)] {
+		out.Reply.Lines = append(out.Reply.Lines, strings.Clone(line[:min(len(line), maxKeptLine)]))
+	}
+	return out
 }
 
 // prepare dials, reads the banner, says EHLO, and starts TLS if that is offered and plain is false
@@ -116,7 +128,6 @@ func (r *run) connect(ctx context.Context, s *session, out *Outcome) progress {
 		r.step("no connection: %v", err)
 		out.Err = r.fault(s, "connect", err)
 		out.ConnectTimeout = timedOut
-		p.markDown(ctx, s.addr, out)
 		return broken
 	}
 	out.Connected = true
@@ -126,10 +137,8 @@ func (r *run) connect(ctx context.Context, s *session, out *Outcome) progress {
 	r.heard(banner, err)
 	if err != nil {
 		out.Err = r.fault(s, "banner", err)
-		p.markDown(ctx, s.addr, out)
 		return broken
 	}
-	p.down.forget(s.addr)
 	if done := r.expect(s, banner, "banner", out, 220); done != ready {
 		return done
 	}
@@ -154,13 +163,6 @@ func (p *Pool) dial(ctx context.Context, to string) (conn net.Conn, timedOut boo
 	var ne net.Error
 	timedOut = dctx.Err() != nil || errors.As(err, &ne) && ne.Timeout()
 	return nil, timedOut && !over(ctx), err
-}
-
-// markDown has an address left alone for a while, unless it was our budget that ended.
-func (p *Pool) markDown(ctx context.Context, addr netip.Addr, out *Outcome) {
-	if !over(ctx) {
-		p.down.put(addr, downHost{err: out.Err, connectTimeout: out.ConnectTimeout}, time.Now())
-	}
 }
 
 // hello says EHLO, or HELO to a host that knows no better.

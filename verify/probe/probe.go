@@ -18,8 +18,8 @@
 // Config.RcptPerSession recipients or 5 refusals, before servers start to count us as a harvester
 // (Postfix smtpd_soft_error_limit is 10). Where PIPELINING is offered, MAIL, RCPT and RSET travel
 // together (RFC 2920). Each session ends with QUIT and a short wait for the reply, unless the other
-// side broke it or kept us waiting for a reply too long. A host that could not be reached is left
-// alone for 30 seconds.
+// side broke it or kept us waiting for a reply too long. A host that could not be reached, or did not
+// let us come as far as MAIL, is left alone for 30 seconds: its next recipients get the same Outcome.
 //
 // Bounds. All of one Probe ends within Config.Total and within its ctx; every single wait has an
 // absolute deadline inside of that, so a host that drips octets gains nothing. Waiting for a free
@@ -120,9 +120,11 @@ const (
 	maxAddrsPerHost = 3   // so that the second host has its turn within Total
 	maxRefusals     = 5   // replies other than 2xx to RCPT before a session is left
 	maxSteps        = 200 // entries of Outcome.Steps
+	maxKeptLines    = 8   // of a refusal that is remembered of a host
+	maxKeptLine     = 500 // octets of each
 
 	quitTimeout = 2 * time.Second  // for the reply to QUIT
-	downFor     = 30 * time.Second // an unreachable address is left alone
+	downFor     = 30 * time.Second // an address that does not let us in is left alone
 	plainFor    = time.Hour        // a host whose TLS failed is spoken to without
 	provenFor   = time.Hour        // a host that answered may use the places kept for such
 
@@ -174,7 +176,7 @@ type Pool struct {
 	wanting                    atomic.Int32 // how many wait for greeted
 
 	domains *limit.Limiter
-	down    *memory[downHost] // not to be connected to
+	down    *memory[Outcome]  // not to be connected to, and why
 	plain   *memory[struct{}] // not to be offered TLS
 	proven  *memory[struct{}] // have answered a question
 
@@ -198,7 +200,7 @@ func NewPool(cfg Config) *Pool {
 		unproven: limit.NewSlots(cfg.Max - cfg.Max/provenShare),
 		opening:  limit.NewSlots(openingPerMax * cfg.Max),
 		domains:  limit.NewLimiter(cfg.DomainRate, rememberedDomains),
-		down:     newMemory[downHost](downFor, rememberedHosts),
+		down:     newMemory[Outcome](downFor, rememberedHosts),
 		plain:    newMemory[struct{}](plainFor, rememberedHosts),
 		proven:   newMemory[struct{}](provenFor, rememberedHosts),
 		base:     base,

@@ -71,7 +71,7 @@ func (r *run) walk(ctx context.Context) Outcome {
 				return best
 			}
 			out, final := r.host(ctx, host.Name, addr)
-			if final {
+			if final && !(out.LocalLimit && !best.Reply.IsZero()) {
 				return out
 			}
 			best = better(best, out)
@@ -107,6 +107,14 @@ func order(addrs []netip.Addr) []netip.Addr {
 	return out
 }
 
+// why says for people what an outcome without an answer came from.
+func (o Outcome) why() string {
+	if o.Err != nil {
+		return escape(o.Err)
+	}
+	return o.Reply.String()
+}
+
 // better returns the failure that says more; the earlier one of two that say the same.
 func better(a, b Outcome) Outcome {
 	if weight(b) > weight(a) {
@@ -140,6 +148,10 @@ func (r *run) host(ctx context.Context, name string, addr netip.Addr) (out Outco
 	p := r.pool
 	out = Outcome{Stage: reply.StageConnect, MX: name, Addr: addr}
 	release, err := p.hosts.Acquire(ctx, addr.String())
+	if err == nil && over(ctx) { // handed over by one whose time ended as ours does
+		release()
+		err = context.DeadlineExceeded
+	}
 	if err != nil {
 		r.step("%s [%v]: all %d connections stayed busy", name, addr, p.cfg.PerHost)
 		out.LocalLimit = true
@@ -159,11 +171,11 @@ func (r *run) host(ctx context.Context, name string, addr netip.Addr) (out Outco
 			r.step("%s [%v]: the kept session is of no use, once more on a new one", name, addr)
 		}
 	}
-	if d, ok := p.down.get(addr, time.Now()); ok {
+	if before, ok := p.down.get(addr, time.Now()); ok {
 		release()
-		r.step("%s [%v]: left alone, a moment ago: %v", name, addr, d.err)
-		out.Err, out.ConnectTimeout = d.err, d.connectTimeout
-		return out, false
+		r.step("%s [%v]: left alone, a moment ago: %s", name, addr, before.why())
+		before.MX, before.Connected = name, false
+		return before, before.Self
 	}
 	s, out, final := r.open(ctx, name, addr, release)
 	if s == nil {

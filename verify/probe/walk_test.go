@@ -142,6 +142,36 @@ func TestDownMemory(t *testing.T) {
 	}, twoHosts(&mxsim.Host{State: mxsim.BlackHole}))
 }
 
+// TestRefusedMemory: a host that does not let us in is not tried again by every recipient.
+func TestRefusedMemory(t *testing.T) {
+	for _, b := range []mxsim.Behaviour{
+		mxsim.Refuse(mxsim.Connect, "554 5.7.1 you are listed"),
+		mxsim.Refuse(mxsim.Connect, "421 4.3.2 {host} too many connections"),
+		mxsim.Refuse(mxsim.Helo, "550 5.7.1 who are you?"),
+		mxsim.Act(mxsim.Connect, mxsim.Say("220 gate.example.com ESMTP")),
+		mxsim.Drop(mxsim.Helo),
+	} {
+		inBubble(t, probe.Config{OwnNames: []string{helo}}, func(w *world) {
+			first := w.probe("anna@example.com")
+			for range 3 {
+				out := w.probe("nobody@example.com")
+				if out.Stage != first.Stage || out.Reply.String() != first.Reply.String() || out.Self != first.Self ||
+					out.Connected {
+					w.t.Errorf("first %+v, then %+v", first, out)
+				}
+			}
+			if n := len(w.Host("mx.example.com").Record().Conns); n != 1 {
+				w.t.Errorf("%d connections, want 1", n)
+			}
+			time.Sleep(31 * time.Second)
+			w.probe("anna@example.com")
+			if n := len(w.Host("mx.example.com").Record().Conns); n != 2 {
+				w.t.Errorf("%d connections half a minute later, want 2", n)
+			}
+		}, site("example.com", b))
+	}
+}
+
 // TestPlainMemory: a host with broken TLS is asked without it for an hour.
 func TestPlainMemory(t *testing.T) {
 	host := &mxsim.Host{TLS: mxsim.TLSGarbage}
@@ -307,8 +337,9 @@ func TestHostile(t *testing.T) {
 	for name, behave := range behaviours {
 		for _, stage := range stages {
 			for _, tlsMode := range []mxsim.TLSMode{mxsim.NoTLS, mxsim.TLS} {
-				if stage == mxsim.StartTLS && tlsMode == mxsim.NoTLS {
-					continue
+				if secure := stage == mxsim.StartTLS || stage == mxsim.Rcpt; tlsMode == mxsim.TLS && !secure ||
+					stage == mxsim.StartTLS && tlsMode == mxsim.NoTLS {
+					continue // TLS makes no difference at the other stages
 				}
 				t.Run(fmt.Sprintf("%s/%s/%d", name, stage, tlsMode), func(t *testing.T) {
 					s := site("example.com", behave(stage))
