@@ -98,10 +98,10 @@ func TestReuse(t *testing.T) {
 				t.Errorf("message %d came over connection %d", i, m.Conn)
 			}
 		}
-		time.Sleep(31 * time.Second)
+		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if r := g.relay.Record(); r.Open != 0 || !r.Conns[0].Quit {
-			t.Errorf("after 30 s idle: %d open, QUIT %v", r.Open, r.Conns[0].Quit)
+			t.Errorf("after 2 s idle: %d open, QUIT %v", r.Open, r.Conns[0].Quit)
 		}
 	})
 }
@@ -118,7 +118,7 @@ func TestStaleConnection(t *testing.T) {
 					if got := p.mail("x\r\n", "anna@example.com"); !strings.HasPrefix(got, "250") {
 						t.Errorf("told %q", got)
 					}
-					time.Sleep(time.Second)
+					synctest.Wait()
 				}
 			}, once)
 		})

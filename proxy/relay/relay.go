@@ -29,7 +29,7 @@ type Config struct {
 	Hostname    string         // our EHLO name
 	Timeout     time.Duration  // absolute, for everything behind one reply of ours
 	MaxIdle     int            // sessions kept between transactions; 0 = 10
-	IdleTimeout time.Duration  // for how long; 0 = 30 s
+	IdleTimeout time.Duration  // for how long; 0 = 1 s
 	Dial        esmtp.DialFunc // nil = net.Dialer
 }
 
@@ -70,7 +70,7 @@ func New(cfg Config, log *slog.Logger) *Pool {
 		cfg.MaxIdle = 10
 	}
 	if cfg.IdleTimeout == 0 {
-		cfg.IdleTimeout = 30 * time.Second
+		cfg.IdleTimeout = time.Second
 	}
 	if cfg.Dial == nil {
 		cfg.Dial = new(net.Dialer).DialContext

@@ -244,7 +244,8 @@ func (c *Conn) account(code int) {
 		// stands behind a refused one is a message sent unasked, and no commands.
 		c.closing = true
 	}
-	if code < 500 || c.trusted {
+	harvest := c.verb == verbRcpt && code == 452 && c.HarvestLimit()
+	if code < 500 && !harvest || c.trusted {
 		return
 	}
 	switch c.verb {
