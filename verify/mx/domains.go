@@ -85,7 +85,7 @@ func (d *Domains) Match(asciiDomain string) bool {
 	}
 	d.refresh(time.Now())
 	set := *d.current.Load()
-	if _, ok := set[asciiDomain]; ok {
+	if _, ok := set[asciiDomain]; ok && asciiDomain[0] != '.' {
 		return true
 	}
 	for i := range len(asciiDomain) {
@@ -206,8 +206,8 @@ func (e entries) add(entry string) error {
 	}
 	ascii, err := foldDomain(name)
 	if err != nil {
-		return fmt.Errorf("%q: not a domain; write it like example.com, or .example.com for its "+
-			"subdomains", entry)
+		return fmt.Errorf("%q: not a domain (%w); write it like example.com, or .example.com for "+
+			"its subdomains", entry, err)
 	}
 	if subdomains {
 		ascii = "." + ascii
