@@ -22,7 +22,6 @@ import (
 const (
 	maxCondition = 8 << 10 // octets
 	maxNodes     = 2000    // of the syntax tree
-	maxDepth     = 100     // of the syntax tree
 	memoryBudget = 10_000  // list elements that one evaluation may make
 )
 
@@ -54,7 +53,7 @@ func compileCondition(source string) (*vm.Program, *conditionFault) {
 		return nil, faultOf(err)
 	}
 	c := &conditionCheck{source: source}
-	c.node(tree.Node, 1)
+	c.node(tree.Node)
 	if c.fault != nil {
 		return nil, c.fault
 	}
@@ -112,18 +111,14 @@ func first(n ast.Node) ast.Node {
 	}
 }
 
-func (c *conditionCheck) nodes(depth int, list ...ast.Node) {
+func (c *conditionCheck) nodes(list ...ast.Node) {
 	for _, n := range list {
-		c.node(n, depth)
+		c.node(n)
 	}
 }
 
-func (c *conditionCheck) node(n ast.Node, depth int) {
+func (c *conditionCheck) node(n ast.Node) {
 	if c.fault != nil {
-		return
-	}
-	if depth > maxDepth {
-		c.fail(n, "the condition is nested too deeply", "split it into several rules")
 		return
 	}
 	switch n := n.(type) {
@@ -137,19 +132,19 @@ func (c *conditionCheck) node(n ast.Node, depth int) {
 	case *ast.MemberNode:
 		c.member(n)
 	case *ast.UnaryNode:
-		c.node(n.Node, depth+1)
+		c.node(n.Node)
 	case *ast.BinaryNode:
-		c.binary(n, depth)
+		c.binary(n)
 	case *ast.ConditionalNode:
-		c.nodes(depth+1, n.Cond, n.Exp1, n.Exp2)
+		c.nodes(n.Cond, n.Exp1, n.Exp2)
 	case *ast.ArrayNode:
-		c.nodes(depth+1, n.Nodes...)
+		c.nodes(n.Nodes...)
 	case *ast.PredicateNode:
-		c.node(n.Node, depth+1)
+		c.node(n.Node)
 	case *ast.BuiltinNode:
-		c.builtin(n, depth)
+		c.builtin(n)
 	case *ast.CallNode:
-		c.call(n, depth)
+		c.call(n)
 	default:
 		c.fail(n, "this is not available in conditions",
 			"conditions are made of names, literals, lists, functions and the operators "+
@@ -192,13 +187,13 @@ func pathOf(n ast.Node) (string, bool) {
 	return "", false
 }
 
-func (c *conditionCheck) binary(n *ast.BinaryNode, depth int) {
+func (c *conditionCheck) binary(n *ast.BinaryNode) {
 	if !slices.Contains(operators, n.Operator) {
 		c.fail(n, fmt.Sprintf("operator %s is not available in conditions", n.Operator),
 			"valid: "+strings.Join(operators, " "))
 		return
 	}
-	c.nodes(depth+1, n.Left, n.Right)
+	c.nodes(n.Left, n.Right)
 	switch n.Operator {
 	case "==", "!=", "<", "<=", ">", ">=":
 		c.literal(n.Left, n.Right, n.Operator)
@@ -284,7 +279,7 @@ func (c *conditionCheck) pattern(n ast.Node) {
 	}
 }
 
-func (c *conditionCheck) builtin(n *ast.BuiltinNode, depth int) {
+func (c *conditionCheck) builtin(n *ast.BuiltinNode) {
 	if !slices.Contains(builtinFunctions, n.Name) {
 		c.unknownFunction(n, n.Name)
 		return
@@ -294,16 +289,16 @@ func (c *conditionCheck) builtin(n *ast.BuiltinNode, depth int) {
 		return
 	}
 	if _, loop := n.Arguments[len(n.Arguments)-1].(*ast.PredicateNode); !loop {
-		c.nodes(depth+1, n.Arguments...)
+		c.nodes(n.Arguments...)
 		return
 	}
 	if c.inLoop {
 		c.fail(n, "a loop inside a loop is not available in conditions", "split it into several rules")
 		return
 	}
-	c.node(n.Arguments[0], depth+1)
+	c.node(n.Arguments[0])
 	c.inLoop = true
-	c.nodes(depth+1, n.Arguments[1:]...)
+	c.nodes(n.Arguments[1:]...)
 	c.inLoop = false
 }
 
@@ -317,7 +312,7 @@ func (c *conditionCheck) unknownFunction(at ast.Node, called string) {
 }
 
 // call checks inNetwork, the only function besides expr's own.
-func (c *conditionCheck) call(n *ast.CallNode, depth int) {
+func (c *conditionCheck) call(n *ast.CallNode) {
 	called, ok := pathOf(n.Callee)
 	if !ok || called != inNetworkName {
 		c.unknownFunction(n, called)
@@ -328,7 +323,7 @@ func (c *conditionCheck) call(n *ast.CallNode, depth int) {
 			`write inNetwork(client.addr, "192.0.2.0/24")`)
 		return
 	}
-	c.node(n.Arguments[0], depth+1)
+	c.node(n.Arguments[0])
 	for _, argument := range n.Arguments[1:] {
 		literal, ok := argument.(*ast.StringNode)
 		if !ok {
@@ -364,7 +359,12 @@ func checkNetwork(text string) (detail, hint string) {
 // faultOf takes expr's errors apart: they are several lines with a drawing.
 func faultOf(err error) *conditionFault {
 	if at, ok := errors.AsType[*file.Error](err); ok {
-		return &conditionFault{row: at.Line, column: at.Column + 1, detail: at.Message}
+		fault := &conditionFault{row: at.Line, column: at.Column + 1, detail: at.Message}
+		if strings.Contains(at.Message, "maximum allowed nodes") {
+			fault.detail = fmt.Sprintf("the condition has more than %d parts", maxNodes)
+			fault.hint = "split it into several rules"
+		}
+		return fault
 	}
 	text, _, _ := strings.Cut(err.Error(), "\n")
 	if strings.HasPrefix(text, "expected bool") {

@@ -45,7 +45,7 @@ func TestConditions(t *testing.T) {
 		{`sender.local | lower() | hasPrefix("new")`, true, false},
 		{`size > 5 ? trusted : null_sender`, true, false},
 		{`if size > 5 { trusted } else { null_sender }`, true, false},
-		{`size + 1 - 1 * 2 / 2 % 3 > 0`, true, false},
+		{`size % 3 + 1 - 1 * 2 / 2 >= 0`, true, false},
 
 		{`verdict == "undeliverable"`, true, true},
 		{`verdict in ["risky", "undeliverable"]`, true, true},
@@ -193,8 +193,10 @@ func TestConditionFaults(t *testing.T) {
 		{`walk != nil`, 1, 1, "unknown name", ""},
 		{`Verdict == "unknown"`, 1, 1, "unknown name", `did you mean "verdict"?`},
 		{`lower() == ""`, 1, 1, "needs a parameter", ""},
-		{strings.Repeat("!", 200) + "true", 0, 0, "nested too deeply", ""},
-		{"true" + strings.Repeat(" || true", 3), 0, 0, "-", ""},
+		{strings.Repeat("!", 3000) + "true", 0, 0, "more than 2000 parts", "several rules"},
+		{"true" + strings.Repeat("||true", 1200), 0, 0, "more than 2000 parts", ""},
+		{"true" + strings.Repeat("||true", 900), 0, 0, "-", ""},
+		{strings.Repeat("(", 4000) + "true" + strings.Repeat(")", 4000), 0, 0, "-", ""},
 	}
 	for _, c := range cases {
 		_, err := policy.New(policy.Config{Rules: []policy.Rule{

@@ -59,6 +59,7 @@ func FuzzRules(f *testing.F) {
 }
 
 func checkFaults(t *testing.T, rule policy.Rule, err error) {
+	t.Helper()
 	faults, ok := errors.AsType[policy.RuleErrors](err)
 	if !ok || len(faults) == 0 {
 		t.Fatalf("error %v", err)
@@ -84,6 +85,7 @@ func mentionsLazyName(when string) bool {
 }
 
 func checkDecision(t *testing.T, d policy.Decision) {
+	t.Helper()
 	if d.Action == policy.Accept {
 		if !d.Reply.IsZero() {
 			t.Fatalf("accepted with %v", d.Reply)
@@ -122,6 +124,97 @@ func FuzzText(f *testing.F) {
 		got := strings.TrimPrefix(d.Reply.Lines[0], "5.7.1 ")
 		if got != want && (!strings.HasPrefix(want, strings.TrimSuffix(got, "...")) || len(got) < 480) {
 			t.Fatalf("%q gave\n%q, want\n%q", text, got, want)
+		}
+	})
+}
+
+// pieces of conditions: as written, and with the lazy names replaced by what they stand for.
+var pieces = [][2]string{
+	{"verdict", `"undeliverable"`},
+	{"proof", "true"},
+	{"reason", `"mailbox_unknown"`},
+	{"confidence", "0.99"},
+	{"catch_all", "false"},
+	{"stage", `"rcpt"`},
+	{"mx", `"mx.example.net"`},
+	{"recipient.domain", "recipient.domain"},
+	{"size", "size"},
+	{"trusted", "trusted"},
+	{"null_sender", "null_sender"},
+	{"true", "true"},
+	{"0", "0"},
+	{"1", "1"},
+	{`"rcpt"`, `"rcpt"`},
+	{`"undeliverable"`, `"undeliverable"`},
+	{`"mx.example.net"`, `"mx.example.net"`},
+	{`["rcpt", "risky"]`, `["rcpt", "risky"]`},
+	{"#", "#"},
+	{"==", "=="},
+	{"!=", "!="},
+	{"<", "<"},
+	{"in", "in"},
+	{"not in", "not in"},
+	{"startsWith", "startsWith"},
+	{"&&", "&&"},
+	{"||", "||"},
+	{"!", "!"},
+	{"%", "%"},
+	{"+", "+"},
+	{"?", "?"},
+	{":", ":"},
+	{"(", "("},
+	{")", ")"},
+	{",", ","},
+	{"len(", "len("},
+	{"lower(", "lower("},
+	{"any(", "any("},
+	{"all(", "all("},
+	{"split(", "split("},
+	{"inNetwork(client.addr,", "inNetwork(client.addr,"},
+	{`"192.0.2.0/24"`, `"192.0.2.0/24"`},
+}
+
+// FuzzLazy: a condition over lazy names has the outcome of the same condition over their values.
+func FuzzLazy(f *testing.F) {
+	index := make(map[string]byte)
+	for i, piece := range pieces {
+		index[piece[0]] = byte(i)
+	}
+	for _, seed := range []string{ // pieces with ~ between them
+		`verdict~==~"undeliverable"~&&~proof`, `!~trusted~||~stage~in~["rcpt", "risky"]`,
+		`any(~["rcpt", "risky"]~,~stage~==~#~)`, "confidence~<~1~?~proof~:~catch_all",
+		`all(~split(~mx~,~reason~)~,~len(~#~)~!=~size~%~1~)`, "lower(~mx~+~reason~)~startsWith~verdict",
+		`inNetwork(client.addr,~"192.0.2.0/24"~)~&&~verdict~not in~["rcpt", "risky"]`,
+	} {
+		var program []byte
+		for piece := range strings.SplitSeq(seed, "~") {
+			program = append(program, index[piece])
+		}
+		f.Add(program)
+	}
+	f.Fuzz(func(t *testing.T, program []byte) {
+		var lazy, eager strings.Builder
+		for _, b := range program {
+			piece := pieces[int(b)%len(pieces)]
+			lazy.WriteString(piece[0] + " ")
+			eager.WriteString(piece[1] + " ")
+		}
+		run := func(when string) (policy.Outcome, bool) {
+			e, err := policy.New(policy.Config{Rules: []policy.Rule{
+				{Name: "it", When: when, Action: "accept"},
+			}}, &known{result: unknownMailbox()}, nil)
+			if err != nil {
+				return 0, false
+			}
+			tx := &policy.Transaction{Client: policy.Client{Addr: netip.MustParseAddr("192.0.2.7")}}
+			return e.Explain(t.Context(), tx, to(t, "bob@example.net")).Steps[0].Outcome, true
+		}
+		asked, compiled := run(lazy.String())
+		if !compiled {
+			return
+		}
+		if stated, ok := run(eager.String()); ok && stated != asked {
+			t.Fatalf("%s: %v\n%s: %v", lazy.String(), asked, eager.String(), stated)
 		}
 	})
 }

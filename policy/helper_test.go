@@ -46,30 +46,30 @@ func unknown(reason verify.Reason) verify.Result {
 	return verify.Result{Verdict: verify.Unknown, Reason: reason}
 }
 
-func address(t testing.TB, s string) esmtp.Address {
-	t.Helper()
+func address(tb testing.TB, s string) esmtp.Address {
+	tb.Helper()
 	a, err := esmtp.ParseAddress(s, true)
 	if err != nil {
-		t.Fatalf("ParseAddress(%q): %v", s, err)
+		tb.Fatalf("ParseAddress(%q): %v", s, err)
 	}
 	return a
 }
 
-func to(t testing.TB, s string) esmtp.Rcpt {
-	t.Helper()
-	return esmtp.Rcpt{To: address(t, s)}
+func to(tb testing.TB, s string) esmtp.Rcpt {
+	tb.Helper()
+	return esmtp.Rcpt{To: address(tb, s)}
 }
 
-func from(t testing.TB, s string) *policy.Transaction {
-	t.Helper()
-	return &policy.Transaction{Session: "S1", ID: "S1.1", Mail: esmtp.Mail{From: address(t, s)}}
+func from(tb testing.TB, s string) *policy.Transaction {
+	tb.Helper()
+	return &policy.Transaction{Session: "S1", ID: "S1.1", Mail: esmtp.Mail{From: address(tb, s)}}
 }
 
-func engine(t testing.TB, v policy.Verifier, rules ...policy.Rule) *policy.Engine {
-	t.Helper()
+func engine(tb testing.TB, v policy.Verifier, rules ...policy.Rule) *policy.Engine {
+	tb.Helper()
 	e, err := policy.New(policy.Config{Rules: rules}, v, nil)
 	if err != nil {
-		t.Fatalf("New: %v", err)
+		tb.Fatalf("New: %v", err)
 	}
 	return e
 }
