@@ -28,8 +28,9 @@
 // What is known of a mailbox is kept by its address alone, never by the sender. A
 // deliverable mailbox is remembered for days and asked again behind. A proof
 // refuses from memory for an hour; when it is older, the server is asked again
-// before it refuses, and only if there is no answer does the old proof hold, for a
-// day at most. What could not be learnt is not asked again for some minutes.
+// before it refuses, and only if there is no answer, or nobody may be asked, does the
+// old proof hold, for a day at most. A reply to RCPT that is no refusal any more ends
+// it. What could not be learnt is not asked again for some minutes.
 //
 // Evidence that depends on the sender is kept by sender domain and mail server, and
 // what a mail server has against us by mail server. Neither is held against the
@@ -38,7 +39,8 @@
 // # Limits
 //
 // Memory is bounded: three sections of fixed size, so that a flood of unknown
-// addresses cannot push out the known ones; an entry is about 1 KiB, at most 2.5.
+// addresses cannot push out the known ones. By default they hold 250 000 addresses
+// together, at about 700 octets each and at most 2 KiB.
 // Everything is lost at the end of the process. A server that accepts every address
 // makes every address deliverable.
 package verify
