@@ -20,7 +20,8 @@ import (
 // checker collects the faults that only show when values are looked at together.
 type checker struct {
 	*Config
-	faults Errors
+	faults   Errors
+	warnings bool // collects warnings instead
 }
 
 // check adds what is wrong with the meaning of the values to the faults of their form. A key that
@@ -46,6 +47,9 @@ func (k *checker) add(key, problem, fix string) {
 		}
 	}
 	at := k.where(key)
+	if !k.warnings && !k.IsSet(key) && !k.IsSet(strings.TrimRight(key, ".0123456789")) {
+		problem += " (not set in the file: this is the default)"
+	}
 	k.faults = append(k.faults, &Error{
 		File: k.name, Line: at.line, Column: at.column, Key: key, Problem: problem, Fix: fix,
 	})
@@ -75,8 +79,10 @@ func (k *checker) listeners() {
 			k.add(key, "is empty", `write "host:port" or "unix:/path"`)
 			continue
 		}
-		if first, twice := seen[endpoint]; twice {
-			k.add(key, "is listed twice, first as "+first, "take one out")
+		_, port := endpoint.hostPort()
+		_, isUnix := endpoint.Unix()
+		if first, twice := seen[endpoint]; twice && (isUnix || port != 0) { // 0 is any free port
+			k.add(key, "is listed twice, first as "+displayKey(first), "take one out")
 		}
 		seen[endpoint] = key
 		if !endpoint.loopback() && !k.IsSet("proxy.client_networks") {

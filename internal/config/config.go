@@ -190,7 +190,7 @@ func defaultRelay() Relay {
 		Upstreams:   []Endpoint{"127.0.0.1:10026"},
 		Timeout:     Duration(90 * time.Second),
 		MaxIdle:     10,
-		IdleTimeout: Duration(30 * time.Second),
+		IdleTimeout: Duration(time.Second),
 	}
 }
 

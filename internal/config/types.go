@@ -81,23 +81,17 @@ func unitHint(s string) string {
 	return ""
 }
 
-// String writes the shortest form that UnmarshalText reads.
+// String writes the span in the largest unit that divides it, as people do: "100s", not "1m40s".
 func (d Duration) String() string {
-	span := time.Duration(d)
-	switch {
-	case span == 0:
-		return "0s"
-	case span%day == 0:
-		return strconv.FormatInt(int64(span/day), 10) + "d"
+	for _, unit := range []struct {
+		span   time.Duration
+		suffix string
+	}{{day, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}} {
+		if d != 0 && time.Duration(d)%unit.span == 0 {
+			return strconv.FormatInt(int64(time.Duration(d)/unit.span), 10) + unit.suffix
+		}
 	}
-	s := span.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
+	return time.Duration(d).String()
 }
 
 // Size is a number of octets, written like "50MiB", "10MB", "512B" or as a plain number. It is

@@ -9,7 +9,7 @@ import (
 // Warnings lists what works but is probably not meant, in the order of the file, and the keys that
 // ask for something this version does not do. Print them with Error.Warning.
 func (c *Config) Warnings() Errors {
-	k := &checker{Config: c}
+	k := &checker{Config: c, warnings: true}
 	k.warnNames()
 	k.warnNetworks()
 	k.warnVerify()
