@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"os/signal"
 	"strings"
@@ -106,11 +107,11 @@ func setWait(cfg *config.Config, wait time.Duration) error {
 	return nil
 }
 
-// quietLog is for commands whose result is not the log: only what is wrong with this host.
+// quietLog is for commands whose result tells what the log of serve would warn of.
 func quietLog(cfg *config.Config) config.Log {
 	quiet := cfg.Log
-	if quiet.Level == "info" {
-		quiet.Level = "warn"
+	if quiet.Level != "debug" {
+		quiet.Level = "error"
 	}
 	return quiet
 }
@@ -180,10 +181,14 @@ func (r *verifyRun) all(ctx context.Context, args []string, stdin io.Reader) err
 			return send(ctx, ordered, job) && (job.fault != nil || send(ctx, work, job))
 		})
 	})
-	for job := range ordered {
+	for job := range received(ctx, ordered) {
 		r.print(ctx, job)
 	}
 	r.bar.clear()
+	if ctx.Err() != nil {
+		// The reader may hang in a read that nothing can end. The program is about to.
+		return nil
+	}
 	workers.Wait()
 	if readErr != nil {
 		return failed(fmt.Sprintf("cannot read the addresses: %v", readErr), "")
@@ -261,6 +266,22 @@ func feed(
 func newVerifyJob(text string) *verifyJob {
 	addr, err := esmtp.ParseAddress(text, true)
 	return &verifyJob{text: text, addr: addr, fault: err, done: make(chan verify.Result, 1)}
+}
+
+// received yields what comes from a channel until it is closed or ctx ends.
+func received[T any](ctx context.Context, from <-chan T) iter.Seq[T] {
+	return func(yield func(T) bool) {
+		for {
+			select {
+			case v, ok := <-from:
+				if !ok || !yield(v) {
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
 }
 
 func send[T any](ctx context.Context, to chan<- T, v T) bool {
