@@ -67,8 +67,8 @@
 // Operators: == != < <= > >= && || ! (and, or, not), in, contains, startsWith, endsWith, matches
 // (RE2, a literal pattern), + - * / %, and c ? a : b. Functions: inNetwork(address, network...), all,
 // any, none, one, hasPrefix, hasSuffix, indexOf, lastIndexOf, len, lower, split, trim, trimPrefix,
-// trimSuffix, upper. Nothing else of expr: no variables, no ranges, no loop inside a loop, so that an
-// evaluation ends within milliseconds whatever a client sends.
+// trimSuffix, upper. Nothing else of expr: no variables, no ranges, no loop inside a loop, so that the
+// rule alone bounds the time of its evaluation, to milliseconds, whatever a client sends.
 //
 // A condition that breaks at run time (a division by zero) has not matched. The first break of a
 // rule is logged, all are counted (Engine.Faults).

@@ -14,7 +14,7 @@ import (
 type walk struct {
 	facts facts // what conditions see; points back here for the lazy names
 
-	ctx      context.Context //nolint:containedctx // the walk is one call of Rcpt, not an object
+	ctx      context.Context // of the one call of Rcpt that the walk is
 	verifier Verifier
 	tx       *Transaction
 	rcpt     esmtp.Rcpt
