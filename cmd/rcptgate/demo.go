@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -177,7 +178,8 @@ func (d *demo) show(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return failed("interrupted", "")
 			}
-			return failed(fmt.Sprintf("message %d: %v", i+1, err), "this is a fault of the gate; please report it")
+			return failed(fmt.Sprintf("message %d: %v", i+1, err),
+				"this is a fault of the gate; please report it")
 		}
 	}
 	d.score.relay(d.relay.Messages())
@@ -187,7 +189,8 @@ func (d *demo) show(ctx context.Context) error {
 	d.out.summary(&d.score, d.etiquette())
 	dir, err := os.MkdirTemp("", "rcptgate-demo-")
 	if err != nil {
-		return failed(fmt.Sprintf("cannot keep the configuration: %v", err), "set TMPDIR to a directory that is writable")
+		return failed(fmt.Sprintf("cannot keep the configuration: %v", err),
+			"set TMPDIR to a directory that is writable")
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	path := filepath.Join(dir, "demo.toml")
@@ -257,11 +260,8 @@ func (d *demo) lines(ctx context.Context, sent *demoSent) (map[string]demoRecord
 // verdict is the exit code.
 func (d *demo) verdict() error {
 	if faults := d.score.faults(); len(faults) > 0 {
-		text := faults[0]
-		for _, f := range faults[1:] {
-			text += "\n" + f
-		}
-		return failed(text, "this is a fault of the gate; please report it with the output above")
+		return failed(strings.Join(faults, "\n"),
+			"this is a fault of the gate; please report it with the output above")
 	}
 	return nil
 }

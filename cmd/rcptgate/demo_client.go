@@ -125,7 +125,8 @@ func (s *demoSent) message(ctx context.Context, c *esmtp.Client, number int) err
 		return fmt.Errorf("the gate answers DATA with %v", r)
 	}
 	s.body = demoBody(s.mail, number)
-	stuffed := bytes.ReplaceAll(append([]byte("\r\n"), s.body...), []byte("\r\n."), []byte("\r\n.."))
+	lines := append([]byte("\r\n"), s.body...)
+	stuffed := bytes.ReplaceAll(lines, []byte("\r\n."), []byte("\r\n.."))
 	if err := c.Write(ctx, stuffed[2:]); err != nil {
 		return err
 	}
@@ -146,7 +147,8 @@ func (s *demoSent) message(ctx context.Context, c *esmtp.Client, number int) err
 // 8-bit octets, blanks at the end of a line.
 func demoBody(mail demoMail, number int) []byte {
 	return fmt.Appendf(nil, "From: <%s>\r\nSubject: %s\r\nMessage-ID: <demo.%d@shop.example.org>\r\n"+
-		"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n"+
+		"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n"+
+		"Content-Transfer-Encoding: 8bit\r\n"+
 		"\r\n.\r\n..\r\n.hidden\r\nGrüße, blanks follow:   \r\n%s\r\n.. and out.\r\n",
 		mail.sender, mail.title, number, strings.Repeat("a long line ", 200))
 }

@@ -31,7 +31,9 @@ func newDemoLog(next slog.Handler) *demoLog {
 }
 
 // Enabled takes everything from Info on.
-func (l *demoLog) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelInfo }
+func (l *demoLog) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= slog.LevelInfo
+}
 
 // WithAttrs returns a handler that adds attrs to each line.
 func (l *demoLog) WithAttrs(attrs []slog.Attr) slog.Handler {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -48,7 +49,8 @@ type demoPrinter struct {
 func newDemoPrinter(w io.Writer) *demoPrinter {
 	p := &demoPrinter{w: w, color: useColor(w)}
 	if file, ok := w.(*os.File); ok && isTerminal(w) {
-		if width, _, err := term.GetSize(int(file.Fd())); err == nil && width > len(demoIndent)+demoColumn {
+		width, _, err := term.GetSize(int(file.Fd()))
+		if err == nil && width > len(demoIndent)+demoColumn {
 			p.width = width
 		}
 	}
@@ -75,9 +77,10 @@ func (p *demoPrinter) opening(w *mxsim.World, at mxsim.Listening, gate string) {
 	for _, s := range w.Sites() {
 		hosts += len(s.Hosts)
 	}
-	p.line(ansiBold, fmt.Sprintf("A world on loopback: %d mail domains, %d mail hosts at port %d, DNS at %s",
-		len(w.Sites()), hosts, at.Port, at.DNS))
-	p.line("", fmt.Sprintf("A client sends mail through the gate (%s) to a relay. Nothing leaves this machine.", gate))
+	p.line(ansiBold, fmt.Sprintf("A world on loopback: "+
+		"%d mail domains, %d mail hosts at port %d, DNS at %s", len(w.Sites()), hosts, at.Port, at.DNS))
+	p.line("", fmt.Sprintf("A client sends mail through the gate (%s) to a relay. "+
+		"Nothing leaves this machine.", gate))
 }
 
 func (p *demoPrinter) title(number int, mail demoMail) {
@@ -108,11 +111,13 @@ func (p *demoPrinter) decision(reply esmtp.Reply, rcpt string, line demoRecord) 
 	if verdict == "" {
 		verdict = "not asked"
 	}
-	when := line["wait_ms"] + " ms"
-	if line["cached"] == "true" {
-		when = "from memory"
+	when := "from memory"
+	ms, err := strconv.ParseInt(line["wait_ms"], 10, 64)
+	if err == nil && line["cached"] != "true" {
+		when = roundTime(time.Duration(ms) * time.Millisecond)
 	}
-	text := fmt.Sprintf("  %s  %s  %s  %s", pad(word, 8), pad(rcpt, demoColumn), pad(verdict, 13), when)
+	text := fmt.Sprintf("  %s  %s  %s  %s",
+		pad(word, 8), pad(rcpt, demoColumn), pad(verdict, 13), when)
 	if p.width > 0 {
 		text = shorten(text, p.width)
 	}
@@ -156,7 +161,8 @@ func (p *demoPrinter) summary(s *demoScore, e demoEtiquette) {
 	good, goodRefused := s.count(demoGood)
 	p.count("good, refused", goodRefused, good, goodRefused == 0)
 	certain, certainRefused := s.count(demoCertain)
-	p.count("invalid and their servers say so, refused", certainRefused, certain, certainRefused == certain)
+	p.count("invalid and their servers say so, refused", certainRefused, certain,
+		certainRefused == certain)
 	p.count("messages at the relay, octet by octet", s.relayed, s.messages(), len(s.wrong) == 0)
 	open, openRefused := s.count(demoOpen)
 	p.count("invalid, but no server says so, refused", openRefused, open, true)
@@ -193,7 +199,8 @@ func (p *demoPrinter) count(what string, n, all int, right bool) {
 func (p *demoPrinter) invitation(gate, path string) {
 	p.line("", "")
 	p.line(ansiBold, "The world stays until you press Ctrl-C. Send it mail of your own:")
-	p.line("", fmt.Sprintf("  swaks --server %s --from you@example.org --to anna@postfix.test,nobody@postfix.test", gate))
+	p.line("", fmt.Sprintf("  swaks --server %s --from you@example.org "+
+		"--to anna@postfix.test,nobody@postfix.test", gate))
 	p.line("", "Ask as the gate would, or see every step of a decision:")
 	p.line("", fmt.Sprintf("  rcptgate verify --config %s nobody@exim-codes.test", path))
 	p.line("", fmt.Sprintf("  rcptgate explain --config %s --from you@example.org zoe@greylist.test", path))
@@ -203,7 +210,8 @@ func (p *demoPrinter) invitation(gate, path string) {
 // visitor shows a line of the log about mail that somebody sent with --keep.
 func (p *demoPrinter) visitor(line demoRecord) {
 	if line["event"] == "message" {
-		p.line("", fmt.Sprintf("   message of %s octets: %s %s", line["octets"], line["outcome"], line["reply"]))
+		p.line("", fmt.Sprintf("   message of %s octets: %s %s",
+			line["octets"], line["outcome"], line["reply"]))
 		return
 	}
 	reply := esmtp.Reply{Code: 250}

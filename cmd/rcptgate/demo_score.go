@@ -121,11 +121,14 @@ func (s *demoScore) relay(got []mxsim.Message) {
 		switch {
 		case sent.body == nil:
 		case len(with) != 1:
-			s.wrong = append(s.wrong, fmt.Sprintf("message %d is %d times at the relay, octet by octet", i+1, len(with)))
+			s.wrong = append(s.wrong, fmt.Sprintf("message %d is %d times at the relay, octet by octet",
+				i+1, len(with)))
 		case with[0].From != sent.mail.sender:
-			s.wrong = append(s.wrong, fmt.Sprintf("message %d came to the relay from %q", i+1, with[0].From))
+			s.wrong = append(s.wrong, fmt.Sprintf("message %d came to the relay from %q",
+				i+1, with[0].From))
 		case !slices.Equal(with[0].Rcpts, sent.taken):
-			s.wrong = append(s.wrong, fmt.Sprintf("message %d came to the relay for %q, not %q", i+1, with[0].Rcpts, sent.taken))
+			s.wrong = append(s.wrong, fmt.Sprintf("message %d came to the relay for %q, not %q",
+				i+1, with[0].Rcpts, sent.taken))
 		default:
 			s.relayed++
 		}
@@ -154,8 +157,8 @@ func (s *demoScore) faults() []string {
 		case r.truth == demoGood && !r.reply.Positive():
 			faults = append(faults, fmt.Sprintf("good recipient %s was refused: %v", r.rcpt, r.reply))
 		case r.truth == demoCertain && r.reply.Positive():
-			faults = append(faults, fmt.Sprintf("%s does not exist, which can be known, and was let through: %s",
-				r.rcpt, r.line["reason"]))
+			faults = append(faults, fmt.Sprintf(
+				"%s does not exist, which can be known, and was let through: %s", r.rcpt, r.line["reason"]))
 		}
 	}
 	return append(faults, s.wrong...)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/mxsim"
@@ -9,6 +10,7 @@ import (
 const (
 	demoGreylist = 5 * time.Minute // as Postgrey
 	demoTarpit   = time.Minute     // far beyond every budget of the demo
+	demoLatency  = 20 * time.Millisecond
 )
 
 // demoMail is one message of the campaign.
@@ -50,7 +52,8 @@ func demoCampaign() []demoMail {
 			"zoe@greylist.test", "nobody@greylist.test", "zoe@greylist-all.test", "nobody@greylist-all.test",
 		}},
 		{title: "Some of them once more", sender: demoSender, rcpts: []string{
-			"zoe@greylist.test", "nobody@greylist.test", "anna@postfix.test", "typo.anna@postfix.test", "anybody@no-such-domain.test",
+			"zoe@greylist.test", "nobody@greylist.test", "anna@postfix.test", "typo.anna@postfix.test",
+			"anybody@no-such-domain.test",
 		}},
 		{title: "A bounce (null sender): from memory only", rcpts: []string{
 			"anna@postfix.test", "typo.anna@postfix.test", "never.asked@catch-all.test",
@@ -63,7 +66,13 @@ func demoInternal() []string { return []string{"intern.test"} }
 
 // demoSites is the simulated internet, with the truth about its mailboxes.
 func demoSites() []*mxsim.Site {
-	return append(append(demoClearSites(), demoOpenSites()...), demoTroubleSites()...)
+	sites := slices.Concat(demoClearSites(), demoOpenSites(), demoTroubleSites())
+	for _, s := range sites {
+		for _, h := range s.Hosts {
+			h.Latency = demoLatency
+		}
+	}
+	return sites
 }
 
 // demoSite is a site with one host; mailboxes that are named exist.
@@ -95,7 +104,7 @@ func demoClearSites() []*mxsim.Site {
 		Name: "a domain with a null MX", Domains: []string{"null-mx.test"},
 		DNS: mxsim.DNSConfig{NullMX: true},
 	}
-	empty := &mxsim.Site{Name: "a domain without any mail host", Domains: []string{"no-mail-host.test"}}
+	empty := &mxsim.Site{Name: "a domain without mail host", Domains: []string{"no-mail-host.test"}}
 	implicit := demoSite("implicit.test", "a domain without MX records", "fritz")
 	implicit.DNS.NoMX = true
 	sites := []*mxsim.Site{postfix, gmail, codes, old, null, empty, implicit}
@@ -152,12 +161,13 @@ func demoTroubleSites() []*mxsim.Site {
 		behaving("blocked-banner.test", "blocks us in its banner",
 			mxsim.Refuse(mxsim.Connect, "554 5.7.1 {host} no SMTP service for [{peer}] here"), "lena"),
 		behaving("picky.test", "refuses the sender's domain",
-			mxsim.RefuseSender("553 5.1.8 <{from}>: Sender address rejected: Domain not found", "shop.example.org"),
+			mxsim.RefuseSender("553 5.1.8 <{from}>: Sender address rejected", "shop.example.org"),
 			"moritz"),
 		behaving("rate-limit.test", "takes one recipient a connection",
 			mxsim.RcptLimit(1, "452 4.5.3 Too many recipients"), "nina", "otto", "paula"),
 		backup,
-		behaving("tarpit.test", "answers RCPT after a minute", mxsim.Tarpit(mxsim.Rcpt, demoTarpit), "stefan"),
+		behaving("tarpit.test", "answers RCPT after a minute",
+			mxsim.Tarpit(mxsim.Rcpt, demoTarpit), "stefan"),
 		state("all-down.test", "its only MX is down", mxsim.Down, "theo"),
 		state("black-hole.test", "its MX never answers", mxsim.BlackHole, "uwe"),
 		broken,

@@ -19,7 +19,9 @@ func (s *session) message() error {
 		return err
 	}
 	begin := s.ask(Event{Stage: Body})
-	b := bodyReader{discard: s.Host.DiscardBodies, limit: s.Host.MaxMessage, hash: sha256.New(), start: true}
+	b := bodyReader{
+		discard: s.Host.DiscardBodies, limit: s.Host.MaxMessage, hash: sha256.New(), start: true,
+	}
 	if b.limit == 0 {
 		b.limit = defaultMaxMessage
 	}

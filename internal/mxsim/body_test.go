@@ -9,7 +9,7 @@ import (
 
 // readBody feeds octets in pieces and returns the reader and how many octets it took.
 func readBody(octets []byte, size int) (*bodyReader, int) {
-	var r = bytes.NewReader(octets)
+	r := bytes.NewReader(octets)
 	br := bufio.NewReaderSize(r, 16)
 	if size == 1 {
 		br = bufio.NewReaderSize(iotest.OneByteReader(r), 16)

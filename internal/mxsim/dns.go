@@ -174,8 +174,8 @@ func (w *World) resolve(response *dns.Msg, q dns.Question, config DNSConfig) {
 	}
 	negative := seconds(config.NegativeTTL, time.Minute)
 	response.Ns = append(response.Ns, &dns.SOA{
-		Hdr: header(parent(name), dns.TypeSOA, negative), Ns: "ns.mxsim.test.", Mbox: "hostmaster.mxsim.test.",
-		Serial: 1, Refresh: 3600, Retry: 600, Expire: 86400, Minttl: negative,
+		Hdr: header(parent(name), dns.TypeSOA, negative),
+		Ns:  "ns.mxsim.test.", Mbox: "hostmaster.mxsim.test.", Serial: 1, Refresh: 3600, Retry: 600, Expire: 86400, Minttl: negative,
 	})
 }
 
@@ -228,7 +228,8 @@ func addrRecords(name string, addrs []netip.Addr, ttl uint32) []dns.RR {
 		if a.Is4() {
 			records = append(records, &dns.A{Hdr: header(name, dns.TypeA, ttl), A: a.AsSlice()})
 		} else {
-			records = append(records, &dns.AAAA{Hdr: header(name, dns.TypeAAAA, ttl), AAAA: a.AsSlice()})
+			hdr := header(name, dns.TypeAAAA, ttl)
+			records = append(records, &dns.AAAA{Hdr: hdr, AAAA: a.AsSlice()})
 		}
 	}
 	return records

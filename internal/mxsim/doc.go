@@ -33,9 +33,10 @@
 // [World.Truth] says what the right answer for an address would have been.
 //
 // [Relay] is the other side of a gate: an SMTP sink that keeps envelope and body octet by octet,
-// with the same behaviours as faults.
+// with the same behaviours as faults. [Listener] is a listener in memory for the gate itself.
 //
 // Limits: the servers are deliberately simple and tolerant; they are written without the
 // project's own SMTP code, so that both cannot share a fault. A command line is cut off at
-// 64 KiB, a message at Config.MaxMessage octets. Records are kept for the life of the World.
+// 64 KiB, a message at Host.MaxMessage octets. Addresses are unique for the first 61440 sites, with
+// up to 254 hosts each. Records are kept for the life of the World.
 package mxsim

@@ -10,12 +10,12 @@ import (
 
 // EndlessReply sends a multi-line reply that never ends, as fast as the client reads.
 func EndlessReply(stage Stage) Behaviour {
-	return Act(stage, Answer{Raw: strings.Repeat("250-there is always more to say\r\n", 32), Endless: true})
+	return Act(stage, Answer{Raw: "250-there is always more to say\r\n", Endless: true})
 }
 
 // EndlessBanner is EndlessReply of the greeting (220).
 func EndlessBanner() Behaviour {
-	return Act(Connect, Answer{Raw: strings.Repeat("220-there is always more to say\r\n", 32), Endless: true})
+	return Act(Connect, Answer{Raw: "220-there is always more to say\r\n", Endless: true})
 }
 
 // EndlessLine sends one line without an end.
@@ -53,7 +53,9 @@ func Drop(stage Stage) Behaviour { return Act(stage, Answer{Close: true}) }
 
 // Garbage sends octets that are no reply.
 func Garbage(stage Stage) Behaviour {
-	return Act(stage, Answer{Raw: "\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03\r\nHTTP/1.1 400 Bad Request\r\n\r\n"})
+	return Act(stage, Answer{
+		Raw: "\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03\r\nHTTP/1.1 400 Bad Request\r\n\r\n",
+	})
 }
 
 // MixedCodes sends a multi-line reply that changes its mind.

@@ -70,7 +70,8 @@ func (w *World) listenHosts(ctx context.Context, hosts map[netip.Addr]*Host) (po
 		if h.State == Down {
 			continue
 		}
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(addr.String(), strconv.Itoa(port)))
+		at := net.JoinHostPort(addr.String(), strconv.Itoa(port))
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", at)
 		if err != nil {
 			return 0, err
 		}

@@ -2,6 +2,7 @@ package mxsim
 
 import (
 	"net"
+	"strings"
 	"testing"
 
 	"golang.org/x/net/nettest"
@@ -35,13 +36,7 @@ func TestReadPath(t *testing.T) {
 	for _, c := range cases {
 		var e Event
 		e.readPath(c.arg, "TO:")
-		params := ""
-		for i, p := range e.Params {
-			if i > 0 {
-				params += " "
-			}
-			params += p
-		}
+		params := strings.Join(e.Params, " ")
 		if e.Path != c.path || e.Local != c.local || e.Domain != c.domain || params != c.params {
 			t.Errorf("%s: %+v", c.arg, e)
 		}

@@ -164,6 +164,9 @@ func (s *session) endless(wire string, each time.Duration) error {
 	if err := s.flush(); err != nil {
 		return err
 	}
+	if each == 0 { // as fast as the client reads
+		wire = strings.Repeat(wire, 1+pipeSize/16/max(len(wire), 1))
+	}
 	for {
 		if each > 0 {
 			if err := s.drip(wire, each); err != nil {

@@ -74,7 +74,9 @@ type Host struct {
 
 // DefaultKeywords is what a current Postfix offers, as far as simulated here.
 func DefaultKeywords() []string {
-	return []string{"PIPELINING", "SIZE 52428800", "8BITMIME", "ENHANCEDSTATUSCODES", "DSN", "SMTPUTF8"}
+	return []string{
+		"PIPELINING", "SIZE 52428800", "8BITMIME", "ENHANCEDSTATUSCODES", "DSN", "SMTPUTF8",
+	}
 }
 
 // Without returns the default keywords without those named.

@@ -29,7 +29,7 @@ func Postfix() *Wording {
 		Unknown:  "550 5.1.1 <{rcpt}>: Recipient address rejected: User unknown in virtual mailbox table",
 		Full:     "452 4.2.2 <{rcpt}>: Recipient address rejected: Mailbox is full",
 		Disabled: "550 5.2.1 <{rcpt}>: Recipient address rejected: Mailbox disabled",
-		Moved:    "551 5.1.6 <{rcpt}>: Recipient address rejected: User has moved to new.address@example.net",
+		Moved:    "551 5.1.6 <{rcpt}>: Recipient address rejected: User has moved to new@example.net",
 		NotOurs:  "554 5.7.1 <{rcpt}>: Relay access denied",
 		DotOK:    "250 2.0.0 Ok: queued as {id}",
 	}
@@ -88,7 +88,7 @@ func Microsoft365() *Wording {
 		Hello:    "250 {host} Hello [{peer}]",
 		MailOK:   "250 2.1.0 Sender OK",
 		RcptOK:   "250 2.1.5 Recipient OK",
-		Unknown:  "550 5.4.1 Recipient address rejected: Access denied. [{host} 2026-11-24T08:00:00.000Z 08DD]",
+		Unknown:  "550 5.4.1 Recipient address rejected: Access denied. [{host} 2026-11-24 08DD]",
 		Full:     "452 4.2.2 Mailbox full",
 		Disabled: "550 5.2.1 Mailbox cannot be accessed",
 		NotOurs:  "550 5.7.64 TenantAttribution; Relay Access Denied",

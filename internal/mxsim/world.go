@@ -100,9 +100,8 @@ func (w *World) address(site, host int) netip.Addr {
 	if w.config.Loopback {
 		first, second = 127, 10+site%240
 	}
-	return netip.AddrFrom4([4]byte{
-		byte(first), byte(second), byte(site / 240 & 0xff), byte((1 + host) & 0xff), //nolint:gosec // in range
-	})
+	third, fourth := site/240&0xff, (1+host)&0xff
+	return netip.AddrFrom4([4]byte{byte(first), byte(second), byte(third), byte(fourth)}) //nolint:gosec // all < 256
 }
 
 // Attach makes a host that belongs to no site (a Relay's) answer at an address and port.
@@ -138,7 +137,8 @@ func (w *World) siteOf(domain string) *Site {
 func (w *World) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	target, err := netip.ParseAddrPort(address)
 	if err != nil {
-		return nil, &net.OpError{Op: "dial", Net: network, Err: fmt.Errorf("mxsim: want IP:port, have %q", address)}
+		err = fmt.Errorf("mxsim: want IP:port, have %q", address)
+		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
 	}
 	remote := net.TCPAddrFromAddrPort(target)
 	fail := func(err error) (net.Conn, error) {
@@ -165,7 +165,8 @@ func (w *World) DialContext(ctx context.Context, network, address string) (net.C
 	}
 	client, server := newPipe(w.clientAddr(), remote)
 	if isDNS {
-		w.serve(server, func(ctx context.Context) { w.serveStream(ctx, server, strings.TrimRight(network, "46")) })
+		dialled := strings.TrimRight(network, "46")
+		w.serve(server, func(ctx context.Context) { w.serveStream(ctx, server, dialled) })
 	} else {
 		host.Serve(server)
 	}

@@ -347,3 +347,78 @@ func TestTruth(t *testing.T) {
 		}
 	}
 }
+
+func TestResolversAndOverrides(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := dnsWorld(t)
+		defer w.Close()
+		w.Resolver(netip.MustParseAddr("9.9.9.10"), mxsim.Down)
+		w.Resolver(netip.MustParseAddr("9.9.9.11"), mxsim.BlackHole)
+		if _, err := w.DialContext(t.Context(), "udp", "9.9.9.10:53"); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("a DNS server that is down: %v", err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := w.DialContext(ctx, "udp", "9.9.9.11:53"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a DNS server in a black hole: %v", err)
+		}
+		w.HandleDNS(func(_ string, query *dns.Msg) *dns.Msg {
+			if query.Question[0].Qtype == dns.TypeTXT {
+				return new(dns.Msg).SetRcode(query, dns.RcodeNotImplemented)
+			}
+			return nil
+		})
+		if r := ask(t, w.DialContext, "udp", "9.9.9.9:53", "example.com", dns.TypeTXT); r.Rcode != dns.RcodeNotImplemented {
+			t.Errorf("override: %v", r)
+		}
+		if r := ask(t, w.DialContext, "udp", "9.9.9.9:53", "example.com", dns.TypeMX); len(r.Answer) != 1 {
+			t.Errorf("what the override leaves: %v", r)
+		}
+	})
+}
+
+func TestSilentDNS(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := mxsim.New(mxsim.Config{})
+		defer w.Close()
+		site := simple()
+		site.DNS.Mode = mxsim.DNSSilent
+		w.Add(site)
+		conn, err := w.DialContext(t.Context(), "udp", "9.9.9.9:53")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		m := new(dns.Msg).SetQuestion("example.com.", dns.TypeMX)
+		_, _, err = (&dns.Client{Timeout: 2 * time.Second}).ExchangeWithConnContext(t.Context(), m, &dns.Conn{Conn: conn})
+		if err == nil {
+			t.Error("an answer of a silent server")
+		}
+	})
+}
+
+func TestTheWorldChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := mxsim.New(mxsim.Config{})
+		defer w.Close()
+		w.Add(simple())
+		p := hello(t, w)
+		p.say("RCPT TO:<new@example.com>", "550 5.1.1")
+		w.Sites()[0].Set("New", mxsim.Active)
+		p.say("RCPT TO:<new@example.com>", "250")
+		moved := simple()
+		moved.Hosts[0] = &mxsim.Host{Name: "mx.other.example.net"}
+		w.Add(moved)
+		r := ask(t, w.DialContext, "udp", "9.9.9.9:53", "example.com", dns.TypeMX)
+		if len(r.Answer) != 1 || !strings.Contains(r.Answer[0].String(), "mx.other.example.net.") {
+			t.Errorf("after the domain moved: %v", r.Answer)
+		}
+		if w.Host("MX.other.example.net.") != moved.Hosts[0] {
+			t.Error("no host of that name")
+		}
+		relay := mxsim.NewRelay("relay.example.net")
+		at := netip.MustParseAddrPort("5.9.9.9:2525")
+		w.Attach(at, &relay.Host)
+		connect(t, w.DialContext, at.String()).want("attached", "220 relay.example.net")
+	})
+}
