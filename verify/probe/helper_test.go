@@ -146,7 +146,8 @@ func (w *world) probeCtx(ctx context.Context, rcpt string) probe.Outcome {
 // wantReply checks that the outcome is a reply of this beginning at this stage.
 func (w *world) wantReply(out probe.Outcome, stage, reply string) {
 	w.t.Helper()
-	if string(out.Stage) != stage || !strings.HasPrefix(out.Reply.String(), reply) || out.Reply.IsZero() {
+	got := out.Reply.String()
+	if string(out.Stage) != stage || !strings.HasPrefix(got, reply) || got == "" {
 		w.t.Errorf("got %s %q (%v), want %s %q\n%s",
 			out.Stage, out.Reply, out.Err, stage, reply, strings.Join(out.Steps, "\n"))
 	}

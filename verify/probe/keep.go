@@ -8,9 +8,9 @@ import (
 )
 
 // Sessions that wait for the next recipient hold no slot of their host, so that whoever gets the
-// slot can use them. What keeps the number of connections to a host within PerHost is this: sessions
-// that wait and slots in use are together never more than PerHost, except while the holder of a slot
-// is on its way to take one; and it opens a connection only if it found none waiting.
+// slot can use them. What keeps the number of connections to a host within PerHost is this:
+// sessions that wait and slots in use are together never more than PerHost, except while the holder
+// of a slot is on its way to take one; and it opens a connection only if it found none waiting.
 
 // take returns a session of addr that waits and can be used, or nil. The caller holds a slot of
 // addr. A host sees one HELO name of ours at a time: a session with another name is ended first.
@@ -44,8 +44,8 @@ func (p *Pool) pop(addr netip.Addr) *session {
 	return s
 }
 
-// park puts s on the idle list and frees its slot, unless the pool is closed or somebody waits for the
-// place that s takes among all.
+// park puts s on the idle list and frees its slot, unless the pool is closed or somebody waits for
+// the place that s takes among all.
 func (p *Pool) park(s *session) bool {
 	p.mu.Lock()
 	if p.closed || p.wanting.Load() > 0 {
@@ -90,9 +90,9 @@ func (p *Pool) evict() {
 	}
 }
 
-// reclaim takes s off the idle list, with a slot of its host: it is a connection as long as its QUIT
-// lasts. It counts a goroutine of the pool, which the caller ends. It reports false if s does not
-// wait any more, or if all slots are held: then one of their holders is about to take s.
+// reclaim takes s off the idle list, with a slot of its host: it is a connection as long as its
+// QUIT lasts. It counts a goroutine of the pool, which the caller ends. It reports false if s does
+// not wait any more, or if all slots are held: then one of their holders is about to take s.
 func (p *Pool) reclaim(s *session) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

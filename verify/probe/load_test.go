@@ -124,7 +124,9 @@ func TestMax(t *testing.T) {
 	var sites []*mxsim.Site
 	var rcpts []string
 	for i := range 20 {
-		sites = append(sites, site(fmt.Sprintf("d%d.test", i)))
+		s := site(fmt.Sprintf("d%d.test", i))
+		s.Hosts[0].Latency = 10 * time.Millisecond
+		sites = append(sites, s)
 		rcpts = append(rcpts, fmt.Sprintf("anna@d%d.test", i))
 	}
 	inBubble(t, probe.Config{Max: 3}, func(w *world) {
@@ -132,12 +134,13 @@ func TestMax(t *testing.T) {
 		for range 2 {
 			for _, out := range w.probeAll(t.Context(), rcpts...) {
 				w.wantReply(out, "rcpt", "250")
-				if out.Elapsed > 0 {
+				if out.Elapsed > time.Second {
 					t.Errorf("took %v", out.Elapsed)
 				}
 			}
 		}
 		settled()
+		time.Sleep(time.Second)
 		if _, idle := w.pool.Held(); idle > 3 {
 			t.Errorf("%d sessions wait, at most 3", idle)
 		}
@@ -145,13 +148,33 @@ func TestMax(t *testing.T) {
 	}, sites...)
 }
 
+// TestQuitCounts: a connection is one until its QUIT is answered, whoever wants another meanwhile.
+func TestQuitCounts(t *testing.T) {
+	inBubble(t, probe.Config{PerHost: 1, RcptPerSession: 3}, func(w *world) {
+		for i := range 8 {
+			out := w.probe("anna@example.com")
+			w.wantReply(out, "rcpt", "250")
+			if i == 3 || i == 5 { // behind a session that was used up, and one that nobody took
+				if out.Elapsed < 500*time.Millisecond || out.Elapsed > time.Second {
+					w.t.Errorf("probe %d took %v", i, out.Elapsed)
+				}
+			}
+			settled()
+			if i == 4 {
+				time.Sleep(5*time.Second + 100*time.Millisecond) // its QUIT is under way
+			}
+		}
+		w.atMost(1)
+	}, site("example.com", mxsim.Tarpit(mxsim.Quit, time.Second)))
+}
+
 // TestHeloChange: a host never sees two HELO names of ours at a time.
 func TestHeloChange(t *testing.T) {
 	inBubble(t, probe.Config{}, func(w *world) {
 		t := w.t
-		for _, name := range []string{"a.example.com", "b.example.com", "b.example.com", "a.example.com"} {
+		for _, name := range []string{"a", "b", "b", "a"} {
 			r := w.request("anna@example.com")
-			r.Helo = name
+			r.Helo = name + ".example.com"
 			w.wantReply(w.pool.Probe(t.Context(), r), "rcpt", "250")
 			settled()
 		}

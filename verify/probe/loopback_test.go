@@ -24,7 +24,7 @@ func loopback(tb testing.TB, w *mxsim.World, cfg probe.Config) (*probe.Pool, *mx
 	if err != nil {
 		tb.Fatal(err)
 	}
-	filter := mx.NewFilter(mx.FilterConfig{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	filter := loopbackFilter()
 	cfg.Resolver = &mx.Resolver{DNS: resolver, Filter: filter}
 	cfg.Dial = mx.Dialer(filter, nil)
 	cfg.Port = at.Port
@@ -36,6 +36,11 @@ func loopback(tb testing.TB, w *mxsim.World, cfg probe.Config) (*probe.Pool, *mx
 		w.Close()
 	})
 	return pool, cfg.Resolver
+}
+
+func loopbackFilter() *mx.Filter {
+	allow := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	return mx.NewFilter(mx.FilterConfig{Allow: allow})
 }
 
 // TestLoopback: over real sockets, with and without TLS, sessions are reused and ended politely.
@@ -107,10 +112,11 @@ func TestLoopbackClosed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			filter := mx.NewFilter(mx.FilterConfig{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+			filter := loopbackFilter()
 			res := &mx.Resolver{DNS: resolver, Filter: filter}
 			pool := probe.NewPool(probe.Config{
-				Dial: mx.Dialer(filter, nil), Resolver: res, Port: l.Addr().(*net.TCPAddr).Port, Idle: time.Hour,
+				Dial: mx.Dialer(filter, nil), Resolver: res,
+				Port: l.Addr().(*net.TCPAddr).Port, Idle: time.Hour,
 			})
 			for range 3 {
 				out := pool.Probe(t.Context(), probe.Request{
@@ -125,8 +131,8 @@ func TestLoopbackClosed(t *testing.T) {
 			if err := pool.Close(t.Context()); err != nil {
 				t.Error(err)
 			}
-			if conns.Load() != 3 || afterFarewell.Load() != 0 {
-				t.Errorf("%d connections, want 3; %d commands after the farewell", conns.Load(), afterFarewell.Load())
+			if n, after := conns.Load(), afterFarewell.Load(); n != 3 || after != 0 {
+				t.Errorf("%d connections, want 3; %d commands after the farewell", n, after)
 			}
 		})
 	}
@@ -135,7 +141,8 @@ func TestLoopbackClosed(t *testing.T) {
 // serveOne takes one recipient and its RSET, and says farewell.
 func serveOne(conn net.Conn, farewell string, said chan<- struct{}, after *atomic.Int32) {
 	defer conn.Close()
-	replies := []string{"220 mx.example.com\r\n", "250 mx.example.com\r\n", "250 ok\r\n", "250 ok\r\n", "250 ok\r\n"}
+	const ok = "250 mx.example.com\r\n"
+	replies := []string{"220 mx.example.com\r\n", ok, ok, ok, ok}
 	buf := make([]byte, 1000)
 	for i, r := range replies {
 		if i > 0 {

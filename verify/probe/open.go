@@ -65,8 +65,8 @@ func (r *run) open(
 	}
 }
 
-// kept is what is remembered of an outcome: a reply may be 64 KiB, which is too much of thousands of
-// hosts.
+// kept is what is remembered of an outcome: a reply may be 64 KiB, which is too much of thousands
+// of hosts.
 func kept(out Outcome) Outcome {
 	lines := out.Reply.Lines
 	out.Reply.Lines = nil

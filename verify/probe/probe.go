@@ -2,9 +2,14 @@
 //
 // A Pool holds SMTP sessions to other people's mail hosts and asks one question in them:
 //
-//	pool := probe.NewPool(probe.Config{Dial: mx.Dialer(filter, nil), Resolver: resolver, OwnNames: names})
+//	pool := probe.NewPool(probe.Config{
+//		Dial: mx.Dialer(filter, nil), Resolver: resolver, OwnNames: []string{"gate.example.com"},
+//	})
 //	defer pool.Close(ctx)
-//	out := pool.Probe(ctx, probe.Request{Set: set, Sender: sender, Rcpt: rcpt, Helo: "gate.example.com"})
+//	out := pool.Probe(ctx, probe.Request{
+//		Set:    resolver.Lookup(ctx, rcpt.ASCIIDomain()),
+//		Sender: sender, Rcpt: rcpt, Helo: "gate.example.com",
+//	})
 //
 // The conversation is banner, EHLO (HELO where that is all there is), STARTTLS where it is offered,
 // MAIL, RCPT, and RSET for the next recipient or QUIT. There is never a DATA and never a
@@ -18,15 +23,16 @@
 // Config.RcptPerSession recipients or 5 refusals, before servers start to count us as a harvester
 // (Postfix smtpd_soft_error_limit is 10). Where PIPELINING is offered, MAIL, RCPT and RSET travel
 // together (RFC 2920). Each session ends with QUIT and a short wait for the reply, unless the other
-// side broke it or kept us waiting for a reply too long. A host that could not be reached, or did not
-// let us come as far as MAIL, is left alone for 30 seconds: its next recipients get the same Outcome.
+// side broke it or kept us waiting for a reply too long. A host that could not be reached, or did
+// not let us come as far as MAIL, is left alone for 30 seconds: its next recipients get the same
+// Outcome.
 //
 // Bounds. All of one Probe ends within Config.Total and within its ctx; every single wait has an
 // absolute deadline inside of that, so a host that drips octets gains nothing. Waiting for a free
 // connection counts too, and ends as Outcome.LocalLimit. Hosts that do not answer hold no slot that
 // others need: slots are kept by host; a connection counts towards Config.Max only once it was
-// greeted (those not yet greeted have a bound of their own, 4 × Config.Max); and a quarter of Max is
-// kept for hosts that have answered a question within the last hour.
+// greeted (those not yet greeted have a bound of their own, 4 × Config.Max); and a quarter of Max
+// is kept for hosts that have answered a question within the last hour.
 //
 // SECURITY. Config.Dial must be the address filter's dialler (mx.Filter); nothing else keeps a
 // hostile MX record from pointing us at an internal address. Certificates are not checked: TLS here
@@ -166,7 +172,8 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Pool probes. Safe for concurrent use. It owns all its connections and goroutines; Close ends them.
+// Pool probes. Safe for concurrent use. It owns all its connections and goroutines; Close ends
+// them.
 type Pool struct {
 	cfg   Config
 	hosts *limit.Slots // who may act on an address: the connections in use

@@ -102,8 +102,9 @@ func TestLeaves(t *testing.T) {
 				t.Errorf("%s: %d connections, want 2", domain, len(record.Conns))
 			}
 			for _, c := range record.Conns {
-				if n := strings.Count(verbs(c), "RCPT"); n != want || !c.Quit {
-					t.Errorf("%s: %d recipients in a session (QUIT %v), want %d", domain, n, c.Quit, want)
+				all := verbs(c)
+				if n := strings.Count(all, "RCPT"); n != want || !strings.HasSuffix(all, "RCPT QUIT") {
+					t.Errorf("%s: %d recipients in a session, want %d: %s", domain, n, want, all)
 				}
 			}
 		}
@@ -196,11 +197,14 @@ func TestSelf(t *testing.T) {
 				t.Errorf("%+v", out)
 			}
 			settled()
-			if n := w.Host("mx.example.com").Record().Count(mxsim.Mail); n != 0 {
+			if n := w.Host("mx1.example.com").Record().Count(mxsim.Mail); n != 0 {
 				t.Errorf("%d MAIL commands to ourselves", n)
 			}
+			if n := len(w.Host("mx2.example.com").Record().Conns); n != 0 {
+				t.Errorf("%d connections to the next host", n)
+			}
 			w.polite()
-		}, site("example.com", b))
+		}, twoHosts(&mxsim.Host{Behaviours: []mxsim.Behaviour{b}}))
 	}
 }
 

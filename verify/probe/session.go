@@ -68,8 +68,8 @@ type session struct {
 	timer   *time.Timer
 }
 
-// enter takes one of the Max places for s, which was greeted; if need be that of a session that only
-// waits. A host that never answered a question takes a place among the unproven too.
+// enter takes one of the Max places for s, which was greeted; if need be that of a session that
+// only waits. A host that never answered a question takes a place among the unproven too.
 func (s *session) enter(ctx context.Context) (err error) {
 	p := s.pool
 	if _, ok := p.proven.get(s.addr, time.Now()); !ok {

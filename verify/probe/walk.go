@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -44,7 +45,8 @@ func (r *run) begin(ctx context.Context) Outcome {
 	//nolint:contextcheck // p.base is ended by Close; it is apart from ctx on purpose.
 	defer context.AfterFunc(p.base, cancel)()
 	if over(ctx) {
-		return Outcome{Stage: reply.StageConnect, Err: fmt.Errorf("probe: no time left: %w", context.Cause(ctx))}
+		err := fmt.Errorf("probe: no time left: %w", cmp.Or(context.Cause(ctx), context.DeadlineExceeded))
+		return Outcome{Stage: reply.StageConnect, Err: err}
 	}
 	return r.walk(ctx)
 }
@@ -197,7 +199,6 @@ func (r *run) envelope(s *session, out *Outcome) (mail esmtp.Mail, rcpt esmtp.Rc
 	}
 	if _, offered := s.client.Extension("SMTPUTF8"); offered {
 		mail.UTF8 = true
-		mail.Params = []esmtp.Param{{Keyword: "SMTPUTF8"}}
 		return mail, rcpt, true
 	}
 	out.NoUTF8 = rcpt.To.NeedsUTF8()

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rcptgate/rcptgate/internal/esmtp"
 	"github.com/rcptgate/rcptgate/internal/mxsim"
 	"github.com/rcptgate/rcptgate/verify/probe"
 )
@@ -155,8 +154,8 @@ func TestRefusedMemory(t *testing.T) {
 			first := w.probe("anna@example.com")
 			for range 3 {
 				out := w.probe("nobody@example.com")
-				if out.Stage != first.Stage || out.Reply.String() != first.Reply.String() || out.Self != first.Self ||
-					out.Connected {
+				same := out.Stage == first.Stage && out.Reply.String() == first.Reply.String()
+				if !same || out.Self != first.Self || out.Connected {
 					w.t.Errorf("first %+v, then %+v", first, out)
 				}
 			}
@@ -203,16 +202,29 @@ func TestBudget(t *testing.T) {
 		hosts = append(hosts, h)
 	}
 	s := &mxsim.Site{Domains: []string{"example.com"}, Hosts: hosts}
+	hole := site("hole.test")
+	hole.Hosts[0].State = mxsim.BlackHole
 	inBubble(t, probe.Config{}, func(w *world) {
 		t := w.t
-		if out := w.probe("anna@example.com"); out.Elapsed != 30*time.Second || out.Err == nil || out.LocalLimit {
+		out := w.probe("anna@example.com")
+		if out.Elapsed != 30*time.Second || out.Err == nil || out.LocalLimit {
 			t.Errorf("%v: %+v", out.Elapsed, out)
 		}
 		time.Sleep(time.Hour)
 		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 		defer cancel()
-		out := w.probeCtx(ctx, "anna@example.com")
-		if out.Elapsed != 4*time.Second || !errors.Is(out.Err, context.DeadlineExceeded) || out.LocalLimit {
+		out = w.probeCtx(ctx, "anna@example.com")
+		timeout := errors.Is(out.Err, context.DeadlineExceeded)
+		if out.Elapsed != 4*time.Second || !timeout || out.LocalLimit {
+			t.Errorf("%v: %+v", out.Elapsed, out)
+		}
+		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		out = w.probeCtx(ctx, "anna@hole.test") // too short to say that the host did not answer
+		if out.Elapsed != time.Second || out.Err == nil || out.ConnectTimeout {
+			t.Errorf("%v: %+v", out.Elapsed, out)
+		}
+		if out = w.probe("anna@hole.test"); out.Elapsed != 3*time.Second || !out.ConnectTimeout {
 			t.Errorf("%v: %+v", out.Elapsed, out)
 		}
 		ctx, cancel = context.WithCancel(t.Context())
@@ -220,7 +232,7 @@ func TestBudget(t *testing.T) {
 		if out := w.probeCtx(ctx, "anna@example.com"); out.Elapsed != 0 || out.Err == nil {
 			t.Errorf("%v: %+v", out.Elapsed, out)
 		}
-	}, s)
+	}, s, hole)
 }
 
 // TestAddresses: at most 3 addresses of a host and 10 in all, IPv4 and IPv6 in turns.
@@ -308,123 +320,4 @@ func TestRateLimitOfTheirs(t *testing.T) {
 	inBubble(t, probe.Config{}, func(w *world) {
 		w.wantReply(w.probe("anna@example.com"), "rcpt", "452 4.5.3")
 	}, site("example.com", mxsim.Refuse(mxsim.Rcpt, "452 4.5.3 Too many recipients")))
-}
-
-// TestHostile: none of these costs more than its time, none is an answer, and none breaks the pool.
-func TestHostile(t *testing.T) {
-	stages := []mxsim.Stage{mxsim.Connect, mxsim.Helo, mxsim.StartTLS, mxsim.Mail, mxsim.Rcpt, mxsim.Reset, mxsim.Quit}
-	behaviours := map[string]func(mxsim.Stage) mxsim.Behaviour{
-		"endless reply": mxsim.EndlessReply,
-		"endless line":  mxsim.EndlessLine,
-		"64 KiB line":   func(s mxsim.Stage) mxsim.Behaviour { return mxsim.LongLine(s, "250", 64<<10) },
-		"101 lines":     func(s mxsim.Stage) mxsim.Behaviour { return mxsim.ManyLines(s, "550", 101) },
-		"drip": func(s mxsim.Stage) mxsim.Behaviour {
-			return mxsim.Drip(s, "550 5.1.1 "+strings.Repeat("x", 50), time.Second)
-		},
-		"silence":       mxsim.Silence,
-		"cut":           func(s mxsim.Stage) mxsim.Behaviour { return mxsim.Cut(s, "550 5.1.1 no such us") },
-		"cut multiline": func(s mxsim.Stage) mxsim.Behaviour { return mxsim.Cut(s, "550-5.1.1 no such user\r\n") },
-		"drop":          mxsim.Drop,
-		"garbage":       mxsim.Garbage,
-		"mixed codes":   mxsim.MixedCodes,
-		"999":           func(s mxsim.Stage) mxsim.Behaviour { return mxsim.BadCode(s, "999") },
-		"199":           func(s mxsim.Stage) mxsim.Behaviour { return mxsim.BadCode(s, "199") },
-		"221":           func(s mxsim.Stage) mxsim.Behaviour { return mxsim.BadCode(s, "221") },
-		"354":           func(s mxsim.Stage) mxsim.Behaviour { return mxsim.BadCode(s, "354") },
-		"bare LF":       mxsim.BareLF,
-		"control":       mxsim.ControlOctets,
-	}
-	for name, behave := range behaviours {
-		for _, stage := range stages {
-			for _, tlsMode := range []mxsim.TLSMode{mxsim.NoTLS, mxsim.TLS} {
-				if secure := stage == mxsim.StartTLS || stage == mxsim.Rcpt; tlsMode == mxsim.TLS && !secure ||
-					stage == mxsim.StartTLS && tlsMode == mxsim.NoTLS {
-					continue // TLS makes no difference at the other stages
-				}
-				t.Run(fmt.Sprintf("%s/%s/%d", name, stage, tlsMode), func(t *testing.T) {
-					s := site("example.com", behave(stage))
-					s.Hosts[0].TLS = tlsMode
-					inBubble(t, probe.Config{OwnNames: []string{helo}}, func(w *world) {
-						t := w.t
-						hostile(t, w, stage)
-					}, s, site("example.org"))
-				})
-			}
-		}
-	}
-}
-
-// hostile asks a hostile host twice and a good one after it.
-func hostile(t *testing.T, w *world, stage mxsim.Stage) {
-	t.Helper()
-	for range 2 {
-		out := w.probe("anna@example.com")
-		answers := stage == mxsim.Reset || stage == mxsim.Quit || stage == mxsim.StartTLS
-		if out.Elapsed > 15*time.Second || out.LocalLimit || out.Self {
-			t.Errorf("%v: %+v", out.Elapsed, out)
-		}
-		var pe *esmtp.ProtocolError
-		switch {
-		case answers:
-			w.wantReply(out, "rcpt", "250")
-		case out.Err == nil && out.Reply.Code != 550:
-			t.Errorf("taken for an answer: %v\n%s", out.Reply, strings.Join(out.Steps, "\n"))
-		case out.Err == nil && string(out.Stage) == "rcpt" && out.Reply.Enhanced() == esmtp.EnhancedCode{5, 1, 1}:
-			t.Errorf("taken for a refusal of the recipient: %v", out.Reply)
-		case errors.As(out.Err, &pe) && pe.Detail == "":
-			t.Error("a protocol error without a detail")
-		}
-		time.Sleep(10 * time.Second)
-	}
-	w.wantReply(w.probe("anna@example.org"), "rcpt", "250")
-	if n := w.Host("mx.example.com").Record().Open; n != 0 {
-		t.Errorf("%d connections are still open", n)
-	}
-}
-
-// TestLongAnswer: an over-long line is cut, not refused, and a refusal with odd but printable
-// octets is one.
-func TestLongAnswer(t *testing.T) {
-	inBubble(t, probe.Config{}, func(w *world) {
-		t := w.t
-		out := w.probe("anna@example.com")
-		w.wantReply(out, "rcpt", "550 xxx")
-		if n := len(out.Reply.Text()); n > esmtp.MaxReplyLine {
-			t.Errorf("%d octets of a line were kept", n)
-		}
-	}, site("example.com", mxsim.LongLine(mxsim.Rcpt, "550", 20_000)))
-}
-
-// TestUnsolicited: a reply that nobody asked for never becomes the answer to a later question.
-func TestUnsolicited(t *testing.T) {
-	for _, stage := range []mxsim.Stage{mxsim.Connect, mxsim.Helo, mxsim.Mail, mxsim.Rcpt, mxsim.Reset} {
-		for _, keywords := range [][]string{nil, mxsim.Without("PIPELINING")} {
-			s := site("example.com", mxsim.Unsolicited(stage, text(stage), "550 5.1.1 no such user"))
-			s.Hosts[0].Keywords = keywords
-			inBubble(t, probe.Config{}, func(w *world) {
-				t := w.t
-				for range 3 {
-					out := w.probe("anna@example.com")
-					// With PIPELINING the reply behind that to MAIL is the one to RCPT, by all that can be
-					// known: the host contradicts itself.
-					contradicts := stage == mxsim.Mail && keywords == nil
-					if out.Err == nil && out.Reply.Code == 550 && !contradicts {
-						t.Errorf("%s: the unsolicited reply became an answer: %+v", stage, out)
-					}
-					settled()
-				}
-			}, s)
-		}
-	}
-}
-
-func text(stage mxsim.Stage) string {
-	switch stage {
-	case mxsim.Connect:
-		return "220 mx.example.com ESMTP"
-	case mxsim.Helo:
-		return "250-mx.example.com\r\n250 PIPELINING"
-	default:
-		return "250 2.1.0 Ok"
-	}
 }
