@@ -153,17 +153,16 @@ hostname = "gate.demo.test"
 upstreams = [%q]
 
 [verify]
-rcpt_budget = "2s"
-transaction_budget = "5s"
-connect_timeout = "1s"
-command_timeout = "3s"
+rcpt_budget = "5s"
+transaction_budget = "10s"
+connect_timeout = "2s"
 internal_domains = [%q]
 probe_port = %d
 allow_networks = ["127.0.0.0/8"]
 
 [verify.dns]
 servers = [%q]
-timeout = "1s"
+timeout = "2s"
 
 [log]
 redact = false
@@ -259,7 +258,11 @@ func (d *demo) lines(ctx context.Context, sent *demoSent) (map[string]demoRecord
 
 // verdict is the exit code.
 func (d *demo) verdict() error {
-	if faults := d.score.faults(); len(faults) > 0 {
+	faults := d.score.faults()
+	if n := d.etiquette().messages; n > 0 {
+		faults = append(faults, fmt.Sprintf("%d probes said DATA", n))
+	}
+	if len(faults) > 0 {
 		return failed(strings.Join(faults, "\n"),
 			"this is a fault of the gate; please report it with the output above")
 	}
