@@ -110,8 +110,8 @@ func (o explainOptions) question(address string) (*policy.Transaction, esmtp.Rcp
 	mail.UTF8 = mail.UTF8 || mail.From.NeedsUTF8()
 	client, err := netip.ParseAddr(o.clientAddr)
 	if err != nil {
-		return nil, rcpt, usageError(fmt.Sprintf("--client-address %q is not an IP address", o.clientAddr),
-			`write one such as "192.0.2.1"`)
+		return nil, rcpt, usageError(
+			fmt.Sprintf("--client-address %q is not an IP address", o.clientAddr), `write one such as "192.0.2.1"`)
 	}
 	return &policy.Transaction{
 		Session: "explain", ID: "explain", Mail: mail,

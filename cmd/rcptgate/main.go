@@ -128,9 +128,13 @@ func (f *failure) print(w io.Writer) {
 	}
 }
 
-func usageError(text, hint string) *failure { return &failure{code: exitUsage, text: text, hint: hint} }
+func usageError(text, hint string) *failure {
+	return &failure{code: exitUsage, text: text, hint: hint}
+}
 
-func failed(text, hint string) *failure { return &failure{code: exitFailed, text: text, hint: hint} }
+func failed(text, hint string) *failure {
+	return &failure{code: exitFailed, text: text, hint: hint}
+}
 
 // writef writes to a terminal or a pipe. If nobody reads it there is nobody to tell.
 func writef(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }

@@ -185,12 +185,10 @@ func (r *verifyRun) all(ctx context.Context, args []string, stdin io.Reader) err
 		r.print(ctx, job)
 	}
 	r.bar.clear()
-	if ctx.Err() != nil {
-		// The reader may hang in a read that nothing can end. The program is about to.
-		return nil
+	if ctx.Err() == nil { // else the reader may hang in a read that only the program's end ends
+		workers.Wait()
 	}
-	workers.Wait()
-	if readErr != nil {
+	if ctx.Err() == nil && readErr != nil {
 		return failed(fmt.Sprintf("cannot read the addresses: %v", readErr), "")
 	}
 	return r.out.err

@@ -116,8 +116,8 @@ var sizeUnits = [...]struct {
 	{"", 1},
 }
 
-// UnmarshalText reads a whole number with an optional unit: B, kB, MB, GB, TB (powers of 1000), KiB,
-// MiB, GiB, TiB (powers of 1024).
+// UnmarshalText reads a whole number with an optional unit: B, kB, MB, GB, TB (powers of 1000),
+// KiB, MiB, GiB, TiB (powers of 1024).
 func (s *Size) UnmarshalText(text []byte) error {
 	const fix = `write a size such as "50MiB" (units: B, kB, MB, GB, KiB, MiB, GiB) ` +
 		`or a number of octets`

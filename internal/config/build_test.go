@@ -1,0 +1,115 @@
+package config
+
+import (
+	"reflect"
+	"slices"
+	"testing"
+)
+
+// TestSectionsReachThePackages builds every package's Config from a file that sets all keys to
+// something else than the default, and looks for defaults that are left.
+func TestSectionsReachThePackages(t *testing.T) {
+	cfg, err := Parse("f", []byte(`
+[proxy]
+listen = ["127.0.0.1:1"]
+hostname = "h.example.com."
+client_networks = ["192.0.2.0/24"]
+xforward_networks = ["192.0.2.1"]
+client_timeout = "1s"
+reply_limit = "10m"
+max_message_size = "1MiB"
+max_recipients = 2
+max_connections = 3
+max_client_connections = 4
+min_data_rate = 5
+bare_newline = "normalize"
+soft_error_limit = 6
+hard_error_limit = 7
+error_delay = "8s"
+[relay]
+upstreams = ["relay.example.com:9", "192.0.2.2:9"]
+timeout = "9s"
+max_idle = 11
+idle_timeout = "11s"
+[verify]
+rcpt_budget = "12s"
+transaction_budget = "13s"
+mode = "passive"
+probe_sender = "probe@example.com"
+fallback_sender = "fallback@example.com"
+helo = "helo.example.com"
+probe_port = 14
+allow_networks = ["198.51.100.0/24"]
+probe_timeout = "15s"
+connect_timeout = "16s"
+command_timeout = "17s"
+max_probes = 18
+max_probes_per_host = 19
+recipients_per_probe = 21
+probe_idle_timeout = "22s"
+max_questions = 23
+[verify.dns]
+servers = ["192.0.2.53"]
+timeout = "24s"
+tries = 5
+cache_size = 260
+[verify.cache]
+size = 270
+positive_expire_time = "28s"
+positive_refresh_time = "27s"
+negative_expire_time = "30s"
+negative_refresh_time = "29s"
+temporary_expire_time = "31s"
+[policy]
+mode = "shadow"
+[log]
+redact = false
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	def := Default()
+	def.Proxy.Hostname = "default.example.com"
+	verifyConfig, err := cfg.VerifyConfig(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifyDefault, err := def.VerifyConfig(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pair := range [][2]any{
+		{cfg.ProxyConfig(), def.ProxyConfig()},
+		{cfg.RelayConfig(), def.RelayConfig()},
+		{cfg.PolicyConfig(), def.PolicyConfig()},
+		{verifyConfig, verifyDefault},
+		{cfg.DNSConfig(nil), def.DNSConfig(nil)},
+		{cfg.FilterConfig(nil), def.FilterConfig(nil)},
+		{cfg.ProbeConfig(nil, nil, nil), def.ProbeConfig(nil, nil, nil)},
+	} {
+		got, was := reflect.ValueOf(pair[0]), reflect.ValueOf(pair[1])
+		for field, value := range got.Fields() {
+			if reflect.DeepEqual(value.Interface(), was.FieldByName(field.Name).Interface()) &&
+				!notFromTheFile[got.Type().String()+"."+field.Name] {
+				t.Errorf("%v.%s is the default's: %v", got.Type(), field.Name, value)
+			}
+		}
+	}
+	if got := cfg.ProxyConfig().Hostname; got != "h.example.com" {
+		t.Errorf("hostname %q", got)
+	}
+	if got := cfg.MXResolver(nil, nil, nil); !slices.Equal(got.RelayHosts, []string{"relay.example.com"}) ||
+		!slices.Equal(got.OwnNames, []string{"h.example.com", "helo.example.com"}) {
+		t.Errorf("names %v, relays %v", got.OwnNames, got.RelayHosts)
+	}
+}
+
+// notFromTheFile are fields that no key is for: a new field of a package is either read from the
+// file or listed here.
+var notFromTheFile = map[string]bool{
+	"relay.Config.Dial": true, "policy.Config.Rules": true, "verify.Config.Log": true,
+	"dns.Config.ResolvConf": true, "dns.Config.Dial": true, "dns.Config.Log": true,
+	"mx.FilterConfig.Relay": true, "mx.FilterConfig.Interfaces": true,
+	"probe.Config.Dial": true, "probe.Config.Resolver": true, "probe.Config.TLSConfig": true,
+	"probe.Config.Log": true, "probe.Config.GreetingTimeout": true, "probe.Config.DomainRate": true,
+}
