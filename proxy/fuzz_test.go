@@ -34,6 +34,7 @@ func FuzzSession(f *testing.F) {
 }
 
 func fuzzSession(t *testing.T, input []byte, cut int) {
+	t.Helper()
 	cfg := config()
 	cfg.ErrorDelay = 0
 	g := start(t, cfg, answers{})
@@ -46,11 +47,12 @@ func fuzzSession(t *testing.T, input []byte, cut int) {
 		defer close(read)
 		_, _ = io.Copy(&told, p.br)
 	}()
-	for i, n := 0, 0; i < len(input); i += n {
-		n = min(cut, len(input)-i)
-		if _, err := p.nc.Write(input[i : i+n]); err != nil {
+	for rest := input; len(rest) > 0; {
+		n := min(cut, len(rest))
+		if _, err := p.nc.Write(rest[:n]); err != nil {
 			break
 		}
+		rest = rest[n:]
 	}
 	time.Sleep(time.Minute)
 	p.close()

@@ -91,7 +91,9 @@ func (g *gate) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	_ = g.server.Shutdown(ctx)
-	<-g.done
+	if err := <-g.done; err != nil {
+		g.t.Errorf("Serve: %v", err)
+	}
 	_ = g.pool.Close()
 	g.relay.Close()
 }

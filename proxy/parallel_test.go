@@ -63,19 +63,20 @@ func TestSideBySide(t *testing.T) {
 				defer g.stop()
 				p := g.hello()
 				begin := time.Now()
-				all := "MAIL FROM:<a@sender.test>\r\n"
+				var all strings.Builder
+				all.WriteString("MAIL FROM:<a@sender.test>\r\n")
 				for i := range 10 {
 					local := "anna"
 					if i == 4 {
 						local = "nobody"
 					}
-					all += fmt.Sprintf("RCPT TO:<%s@d%d.example.com>\r\n", local, i)
+					fmt.Fprintf(&all, "RCPT TO:<%s@d%d.example.com>\r\n", local, i)
 				}
-				all += "DATA\r\n"
+				all.WriteString("DATA\r\n")
 				if packets == "one packet" {
-					p.send(all)
+					p.send(all.String())
 				} else {
-					for _, line := range strings.SplitAfter(all, "\n") {
+					for _, line := range strings.SplitAfter(all.String(), "\n") {
 						p.send(line)
 						synctest.Wait()
 					}

@@ -29,6 +29,7 @@ func TestSmuggling(t *testing.T) {
 }
 
 func smuggle(t *testing.T, mode, end string) {
+	t.Helper()
 	cfg := config()
 	cfg.BareNewline = mode
 	g := start(t, cfg, answers{})

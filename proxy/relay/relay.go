@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -37,7 +38,9 @@ type Config struct {
 type Pool struct {
 	cfg Config
 	log *slog.Logger
-	bg  sync.WaitGroup // clean-up of sessions
+	bg  sync.WaitGroup // clean-up of sessions, beside any client
+	// background is what the clean-up runs under: it is nobody's request.
+	background context.Context
 
 	mu      sync.Mutex
 	idle    []*session // the last used is at the end
@@ -75,7 +78,9 @@ func New(cfg Config, log *slog.Logger) *Pool {
 	if cfg.Dial == nil {
 		cfg.Dial = new(net.Dialer).DialContext
 	}
-	return &Pool{cfg: cfg, log: log, warned: map[string]bool{}}
+	return &Pool{
+		cfg: cfg, log: log, background: context.Background(), warned: map[string]bool{},
+	}
 }
 
 // wanted are the extensions without which something is lost, and what.
@@ -101,7 +106,7 @@ func (p *Pool) Check(ctx context.Context) error {
 				"extension", w.keyword, "consequence", w.loss)
 		}
 	}
-	p.put(s)
+	p.put(s) //nolint:contextcheck // the clean-up is nobody's request
 	return nil
 }
 
@@ -113,12 +118,7 @@ func (p *Pool) Offers(keyword string) bool {
 	if p.offered == nil {
 		return true
 	}
-	for _, k := range p.offered {
-		if k == keyword {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(p.offered, keyword)
 }
 
 // Close ends the idle sessions with QUIT and waits for the clean-up of the others.
@@ -203,7 +203,7 @@ const cleanup = 5 * time.Second
 
 func (p *Pool) quit(s *session) {
 	p.bg.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), cleanup)
+		ctx, cancel := context.WithTimeout(p.background, cleanup)
 		defer cancel()
 		_, _ = s.cl.Quit(ctx)
 	})
@@ -212,7 +212,7 @@ func (p *Pool) quit(s *session) {
 // giveBack ends a transaction that did not come to DATA, beside the client's session.
 func (p *Pool) giveBack(s *session) {
 	p.bg.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), cleanup)
+		ctx, cancel := context.WithTimeout(p.background, cleanup)
 		defer cancel()
 		if r, err := s.cl.Reset(ctx); err != nil || !r.Positive() {
 			_ = s.cl.Close()

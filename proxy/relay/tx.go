@@ -62,7 +62,7 @@ func (t *Tx) Rcpt(ctx context.Context, rcpts []esmtp.Rcpt) ([]esmtp.Reply, *Erro
 		}
 		t.s = s
 		if t.refusal = t.needs(); !t.refusal.IsZero() {
-			t.p.put(s)
+			t.p.put(s) //nolint:contextcheck // the clean-up is nobody's request
 			t.s = nil
 			return repeat(t.refusal, len(rcpts)), nil
 		}
@@ -207,7 +207,7 @@ func (t *Tx) mailRefused(ctx context.Context, r esmtp.Reply, n int) ([]esmtp.Rep
 	if r.Code == 421 {
 		_ = s.cl.Close()
 	} else {
-		t.p.giveBack(s)
+		t.p.giveBack(s) //nolint:contextcheck // the clean-up is nobody's request
 	}
 	return repeat(r, n), nil
 }
@@ -305,7 +305,7 @@ func (t *Tx) Finish(ctx context.Context) (esmtp.Reply, *Error) {
 	if r.Code == 421 {
 		_ = s.cl.Close()
 	} else {
-		t.p.put(s)
+		t.p.put(s) //nolint:contextcheck // the clean-up is nobody's request
 	}
 	return r, nil
 }

@@ -41,6 +41,7 @@ func spec(p []byte) (message, rest []byte, done bool) {
 }
 
 func seeds(f *testing.F) {
+	f.Helper()
 	for _, s := range []string{
 		".\r\n", "x\r\n.\r\nRSET\r\n", "x\r\r\n.\r\n", "\n.\n.\r\n", "\r\n.\r", "..\r\n.\r\n", ".\r.\r\n", "\x00.\r\n\r\n.\r\n",
 		"a\r\n.\x00\r\nb\r\n.\r\n", "\r\n.\n\r\n.\r\n", "\r.\r\n.\r\n",

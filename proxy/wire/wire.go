@@ -159,7 +159,7 @@ func (l *Listener) Draining() bool { return l.draining.Load() }
 // CloseAll closes the connections that are still open, without a reply.
 func (l *Listener) CloseAll() {
 	for _, c := range l.snapshot() {
-		c.kill()
+		_ = c.kill()
 	}
 }
 
