@@ -148,6 +148,23 @@ func TestMax(t *testing.T) {
 	}, sites...)
 }
 
+// TestRefusalBeforeLimit: when the second host is busy until the end, what the first one said is the
+// outcome, not our own limit.
+func TestRefusalBeforeLimit(t *testing.T) {
+	s := twoHosts(&mxsim.Host{
+		Behaviours: []mxsim.Behaviour{mxsim.Refuse(mxsim.Connect, "554 5.7.1 you are listed")},
+	})
+	s.Hosts[1].Behaviours = []mxsim.Behaviour{mxsim.Tarpit(mxsim.Rcpt, 4*time.Second)}
+	inBubble(t, probe.Config{Total: 3 * time.Second}, func(w *world) {
+		for _, out := range w.probeAll(w.t.Context(), slices.Repeat([]string{"anna@example.com"}, 5)...) {
+			w.wantReply(out, "connect", "554 5.7.1")
+			if out.LocalLimit || out.Elapsed != 3*time.Second {
+				w.t.Errorf("%+v", out)
+			}
+		}
+	}, s)
+}
+
 // TestQuitCounts: a connection is one until its QUIT is answered, whoever wants another meanwhile.
 func TestQuitCounts(t *testing.T) {
 	inBubble(t, probe.Config{PerHost: 1, RcptPerSession: 3}, func(w *world) {

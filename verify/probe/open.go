@@ -49,10 +49,10 @@ func (r *run) open(
 			p.leave(s)
 			return nil, out, out.Self || out.LocalLimit
 		case tlsBroken:
-			p.plain.put(addr, struct{}{}, time.Now())
-			p.cfg.Log.Debug("the TLS of a mail host does not work, it is asked without",
-				"mx", name, "addr", addr.String(), "error", out.Err.Error())
-			if !over(ctx) {
+			if !over(ctx) { // else it may be our time that ended, and not their fault
+				p.plain.put(addr, struct{}{}, time.Now())
+				p.cfg.Log.Debug("the TLS of a mail host does not work, it is asked without",
+					"mx", name, "addr", addr.String(), "error", out.Err.Error())
 				r.step("%s [%v]: once more without TLS", name, addr)
 				s.drop()
 				plain = true
