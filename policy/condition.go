@@ -270,7 +270,8 @@ func (c *conditionCheck) part(named, literal ast.Node) {
 func (c *conditionCheck) pattern(n ast.Node) {
 	pattern, ok := n.(*ast.StringNode)
 	if !ok {
-		c.fail(first(n), "the pattern of matches must be a literal", `write it in quotes: matches "^a.*z$"`)
+		c.fail(first(n), "the pattern of matches must be a literal",
+			`write it in quotes: matches "^a.*z$"`)
 		return
 	}
 	if _, err := regexp.Compile(pattern.Value); err != nil {

@@ -52,7 +52,7 @@
 // so that recipient.domain == "example.com" || verdict == "deliverable" never probes example.com.
 //
 //	verdict            "unknown", "deliverable", "undeliverable", "risky"
-//	proof              true if undeliverable is proven: a refusal of this very recipient, null MX, ...
+//	proof              true if undeliverable is proven, by a refusal of this very recipient, ...
 //	reason             why: the reasons of package verify, such as "mailbox_unknown", "greylisted"
 //	confidence         0 to 1: how sure the verdict is
 //	deliverability     0 to 1: probability that mail will be delivered
@@ -65,10 +65,11 @@
 // (verdict == "invalid", confidence > 90, recipient.domain == "Example.COM").
 //
 // Operators: == != < <= > >= && || ! (and, or, not), in, contains, startsWith, endsWith, matches
-// (RE2, a literal pattern), + - * / %, and c ? a : b. Functions: inNetwork(address, network...), all,
-// any, none, one, hasPrefix, hasSuffix, indexOf, lastIndexOf, len, lower, split, trim, trimPrefix,
-// trimSuffix, upper. Nothing else of expr: no variables, no ranges, no loop inside a loop, so that the
-// rule alone bounds the time of its evaluation, to milliseconds, whatever a client sends.
+// (RE2, a literal pattern), + - * / %, and c ? a : b. Functions: inNetwork(address, network...),
+// all, any, none, one, hasPrefix, hasSuffix, indexOf, lastIndexOf, len, lower, split, trim,
+// trimPrefix, trimSuffix, upper. Nothing else of expr: no variables, no ranges, no loop inside a
+// loop, so that the rule alone bounds the time of its evaluation, to milliseconds, whatever a client
+// sends.
 //
 // A condition that breaks at run time (a division by zero) has not matched. The first break of a
 // rule is logged, all are counted (Engine.Faults).
@@ -76,8 +77,8 @@
 // # Refusing
 //
 // A verdict refuses for good only by proof, whatever the rule says. A reject whose condition asked
-// the verifier and got no proof becomes a defer, unless the rule writes its code out: then that code
-// is sent. In an "or", therefore, write what needs no verdict first, or make it a rule of its own.
+// the verifier and got no proof becomes a defer, unless the rule writes its code out: then that
+// code is sent. In an "or", therefore, write what needs no verdict first, or make it a rule of its own.
 //
 //	condition            reject                             defer
 //	asked nothing        550 5.7.1                          450 4.7.1

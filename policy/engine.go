@@ -102,8 +102,8 @@ func (e *Engine) Rcpt(ctx context.Context, tx *Transaction, rcpt esmtp.Rcpt) Dec
 	return e.decide(ctx, tx, rcpt, false)
 }
 
-// Explain decides like Rcpt and records every step: each rule with its outcome and, in Result.Steps,
-// what the verifier did.
+// Explain decides like Rcpt and records every step: each rule with its outcome and, in
+// Result.Steps, what the verifier did.
 func (e *Engine) Explain(ctx context.Context, tx *Transaction, rcpt esmtp.Rcpt) Decision {
 	return e.decide(ctx, tx, rcpt, true)
 }

@@ -82,7 +82,8 @@ func logAddress(a esmtp.Address, redact bool) string {
 func escapeLog(s string) string { return string(esmtp.AppendEscaped(nil, s, false)) }
 
 // redactText takes out of a mail server's words what may tell the mailbox: everything that looks
-// like an address, and every word that holds the recipient's local part. text is escaped as Reply.String does.
+// like an address, and every word that holds the recipient's local part. text is escaped as
+// Reply.String does.
 func redactText(text string, recipient esmtp.Address) string {
 	local := strings.ToLower(string(esmtp.AppendEscaped(nil, recipient.Local(), true)))
 	if strings.Contains(local, " ") {

@@ -74,8 +74,8 @@ var generalProof = phrase{
 
 const tryLater = "try again later"
 
-// doubts are the replies to verdicts without proof, when a rule defers or rejects them; RFC 3463 and
-// RFC 5321 section 4.2.3. Read only.
+// doubts are the replies to verdicts without proof, when a rule defers or rejects them; RFC 3463
+// and RFC 5321 section 4.2.3. Read only.
 var doubts = []phrase{
 	{verify.MailboxExists, 450, esmtp.EnhancedCode{4, 7, 1}, "deferred by local policy", tryLater},
 	{verify.MailboxFull, 452, esmtp.EnhancedCode{4, 2, 2}, "mailbox is full", tryLater},
@@ -95,7 +95,7 @@ var doubts = []phrase{
 	{verify.Breaker, 451, esmtp.EnhancedCode{4, 3, 0}, "cannot be verified now", tryLater},
 	{verify.Closing, 451, esmtp.EnhancedCode{4, 3, 2}, "not yet verified: shutting down", tryLater},
 	{verify.NoMailHost, 451, esmtp.EnhancedCode{4, 4, 4}, "domain has no mail server", tryLater},
-	{verify.Timeout, 450, esmtp.EnhancedCode{4, 4, 1}, "its mail server has not answered yet", tryLater},
+	{verify.Timeout, 450, esmtp.EnhancedCode{4, 4, 1}, "its mail server has not answered", tryLater},
 	{verify.Unreachable, 450, esmtp.EnhancedCode{4, 4, 1}, "its mail server is unreachable", tryLater},
 	{verify.DNSFailure, 451, esmtp.EnhancedCode{4, 4, 3}, "the DNS of its domain fails", tryLater},
 	{verify.TLSFailure, 450, esmtp.EnhancedCode{4, 7, 5}, "TLS with its mail server fails", tryLater},
@@ -106,9 +106,13 @@ var doubts = []phrase{
 	},
 	{verify.Temporary, 450, esmtp.EnhancedCode{4, 2, 0}, "not available for now", tryLater},
 	{verify.Greylisted, 450, esmtp.EnhancedCode{4, 2, 0}, "greylisted by its mail server", tryLater},
-	{verify.RateLimited, 451, esmtp.EnhancedCode{4, 7, 1}, "its mail server limits our rate", tryLater},
+	{verify.RateLimited, 451, esmtp.EnhancedCode{4, 7, 1}, "its mail server limits us", tryLater},
 	{verify.BlockedIP, 451, esmtp.EnhancedCode{4, 7, 1}, "its mail server refuses us", tryLater},
-	{verify.BlockedSender, 451, esmtp.EnhancedCode{4, 7, 1}, "its mail server refuses the sender", tryLater},
+	{
+		verify.BlockedSender, 451,
+		esmtp.EnhancedCode{4, 7, 1},
+		"its mail server refuses the sender", tryLater,
+	},
 	{verify.Policy, 451, esmtp.EnhancedCode{4, 7, 1}, "its mail server refuses by policy", tryLater},
 	{verify.Unconfirmed, 450, esmtp.EnhancedCode{4, 2, 0}, "its mail server will not say", tryLater},
 }
@@ -145,9 +149,9 @@ func find(list []phrase, reason verify.Reason, general phrase) phrase {
 	return general
 }
 
-// choose finds action and reply of a rule that refuses. Here stands the promise of the package: what
-// was refused because of a verdict is refused for good only by proof, unless the administrator wrote
-// the code out.
+// choose finds action and reply of a rule that refuses. Here stands the promise of the package:
+// what was refused because of a verdict is refused for good only by proof, unless the administrator
+// wrote the code out.
 func choose(rule *compiledRule, asked bool, result *verify.Result) (Action, phrase) {
 	action, p := rule.action, plainDefer
 	switch {

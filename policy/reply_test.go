@@ -102,7 +102,7 @@ func TestWrittenOut(t *testing.T) {
 		{
 			policy.Rule{When: `verdict == "unknown"`, Action: "reject", Code: 550},
 			unknown(verify.Timeout), policy.Reject,
-			"550 5.7.1 <bob@example.net>: its mail server has not answered yet; ask the administrator (ref $)",
+			"550 5.7.1 <bob@example.net>: its mail server has not answered; ask the administrator (ref $)",
 		},
 		{
 			policy.Rule{When: `proof`, Action: "reject", Code: 554},

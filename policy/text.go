@@ -23,8 +23,8 @@ var placeholders = []string{
 // template is a text cut at its placeholders: literals at even positions, placeholder names at odd.
 type template []string
 
-// parseTemplate checks a text of a rule: one line of printable ASCII, known placeholders. On a fault
-// column counts from 1; 0 is the whole text.
+// parseTemplate checks a text of a rule: one line of printable ASCII, known placeholders. On a
+// fault column counts from 1; 0 is the whole text.
 func parseTemplate(text string) (t template, column int, detail, hint string) {
 	if len(text) > maxText {
 		return nil, 0, fmt.Sprintf("the text has %d octets, more than %d", len(text), maxText),
