@@ -68,8 +68,8 @@
 // (RE2, a literal pattern), + - * / %, and c ? a : b. Functions: inNetwork(address, network...),
 // all, any, none, one, hasPrefix, hasSuffix, indexOf, lastIndexOf, len, lower, split, trim,
 // trimPrefix, trimSuffix, upper. Nothing else of expr: no variables, no ranges, no loop inside a
-// loop, so that the rule alone bounds the time of its evaluation, to milliseconds, whatever a client
-// sends.
+// loop, so that the rule alone bounds the time of its evaluation, to milliseconds, whatever a
+// client sends.
 //
 // A condition that breaks at run time (a division by zero) has not matched. The first break of a
 // rule is logged, all are counted (Engine.Faults).
@@ -78,7 +78,8 @@
 //
 // A verdict refuses for good only by proof, whatever the rule says. A reject whose condition asked
 // the verifier and got no proof becomes a defer, unless the rule writes its code out: then that
-// code is sent. In an "or", therefore, write what needs no verdict first, or make it a rule of its own.
+// code is sent. In an "or", therefore, write what needs no verdict first, or make it a rule of its
+// own.
 //
 //	condition            reject                             defer
 //	asked nothing        550 5.7.1                          450 4.7.1
