@@ -58,7 +58,6 @@ func (b *breaker) connected(now time.Time) {
 	b.mu.Lock()
 	since := b.open
 	b.success, b.open, b.trial = now, time.Time{}, time.Time{}
-	clear(b.timeouts)
 	b.mu.Unlock()
 	if !since.IsZero() {
 		b.log.Info("probing is on again: a mail server was reached", "off_for", now.Sub(since))

@@ -42,10 +42,14 @@ func TestBreaker(t *testing.T) {
 		if !open || since.Before(start) || !strings.Contains(detail, "port 25") {
 			t.Fatalf("after five networks: open %t, since %v, %q", open, since, detail)
 		}
+		queries := len(w.Queries())
 		r := w.verify("anna@up.example.com")
 		want(t, r, verify.Unknown, verify.Breaker)
 		if n := len(w.Host("mx.up.example.com").Record().Conns); r.Elapsed != 0 || n != 0 {
 			t.Errorf("took %v, %d connections", r.Elapsed, n)
+		}
+		if n := len(w.Queries()) - queries; n != 0 {
+			t.Errorf("%d DNS queries", n)
 		}
 
 		sleep(time.Until(since.Add(10 * time.Minute))) // one trial, in vain

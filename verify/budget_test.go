@@ -58,6 +58,35 @@ func TestBudgetIsSharedWallTime(t *testing.T) {
 	}, slowSites(11, 4*time.Second)...)
 }
 
+// TestBudgetJoined: who begins to wait while another waits has what is left of it.
+func TestBudgetJoined(t *testing.T) {
+	inBubble(t, verify.Config{}, func(w *world) {
+		t := w.t
+		budget := verify.NewBudget(5*time.Second, 200)
+		var wg sync.WaitGroup
+		for i := range 2 {
+			q := w.question(fmt.Sprintf("anna@d%d.example.com", i))
+			q.Budget = budget
+			wg.Go(func() {
+				sleep(time.Duration(i) * 3 * time.Second)
+				r := w.v.Verify(t.Context(), q)
+				if i == 0 {
+					want(t, r, verify.Deliverable, verify.MailboxExists)
+					return
+				}
+				want(t, r, verify.Unknown, verify.BudgetSpent)
+				if r.Elapsed != 2*time.Second {
+					t.Errorf("waited %v, want 2 s", r.Elapsed)
+				}
+			})
+		}
+		wg.Wait()
+		if left := budget.Left(time.Now()); left != 0 {
+			t.Errorf("%v left", left)
+		}
+	}, slowSites(2, 4*time.Second)...)
+}
+
 // TestBudgetBehind: when it is spent, answers come at once, and so many questions of
 // the message as were allowed go on behind.
 func TestBudgetBehind(t *testing.T) {
@@ -121,6 +150,45 @@ func TestFlightLimit(t *testing.T) {
 	}, append(slowSites(30, time.Second),
 		site("hang.example.com", mxsim.Silence(mxsim.Rcpt)),
 		site("other.example.com", mxsim.Tarpit(mxsim.Rcpt, time.Second)))...)
+}
+
+// TestFlightsBehind: what nobody waits for may use only half of the flights.
+func TestFlightsBehind(t *testing.T) {
+	inBubble(t, verify.Config{MaxFlights: 8}, func(w *world) {
+		t := w.t
+		budget := verify.NewBudget(0, 200)
+		for i := range 8 {
+			q := w.question(fmt.Sprintf("anna@d%d.example.com", i))
+			q.Budget = budget
+			want(t, w.v.Verify(t.Context(), q), verify.Unknown, verify.BudgetSpent)
+		}
+		want(t, w.verify("anna@d8.example.com"), verify.Deliverable, verify.MailboxExists)
+		sleep(time.Minute)
+		asked := 0
+		for i := range 8 {
+			asked += w.asked(fmt.Sprintf("mx.d%d.example.com", i))
+		}
+		if asked != 4 {
+			t.Errorf("%d were asked behind, want 4", asked)
+		}
+	}, slowSites(9, time.Second)...)
+}
+
+// TestProbeTimeout: the asking has an end of its own, and that it came is remembered.
+func TestProbeTimeout(t *testing.T) {
+	inBubble(t, verify.Config{ProbeTimeout: 3 * time.Second}, func(w *world) {
+		t := w.t
+		r := w.verify("anna@example.com")
+		want(t, r, verify.Unknown, verify.Timeout)
+		if r.Elapsed != 3*time.Second {
+			t.Errorf("took %v", r.Elapsed)
+		}
+		r = w.verify("anna@example.com")
+		want(t, r, verify.Unknown, verify.Timeout)
+		if !r.Cached || r.Elapsed != 0 {
+			t.Errorf("cached %t after %v", r.Cached, r.Elapsed)
+		}
+	}, site("example.com", mxsim.Silence(mxsim.Rcpt)))
 }
 
 func TestBudget(t *testing.T) {
