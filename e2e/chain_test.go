@@ -89,7 +89,9 @@ func newFilterChain(t *testing.T) *chain {
 	c := &chain{t: t, entry: front, world: world, sink: sink}
 	c.gate = newGate(t, gateAddr, fragment(t, "filter/rcptgate.toml",
 		"127.0.0.1:10025", gateAddr,
-		"127.0.0.1:10026", relay)+verifyConfig(listening))
+		"127.0.0.1:10026", relay,
+		// So that a slow machine reuses connections too.
+		"[relay]\n", "[relay]\nidle_timeout = \"30s\"\n")+verifyConfig(listening))
 	c.postfix = newPostfix(t, fragment(t, "filter/master.cf",
 		"\nsmtp      inet", "\n"+front+" inet",
 		"127.0.0.1:10025", gateAddr,
