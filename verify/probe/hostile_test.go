@@ -101,6 +101,18 @@ func TestLongAnswer(t *testing.T) {
 	}, site("example.com", mxsim.LongLine(mxsim.Rcpt, "550", 20_000)))
 }
 
+// TestKeptRefusal: what is remembered of a host's refusal is its beginning and its end.
+func TestKeptRefusal(t *testing.T) {
+	long := strings.Repeat("554-"+strings.Repeat("x", 1000)+"\r\n", 30) + "554 5.7.1 listed\r\n"
+	inBubble(t, probe.Config{}, func(w *world) {
+		first, second := w.probe("anna@example.com"), w.probe("anna@example.com")
+		if len(first.Reply.Lines) != 31 || len(second.Reply.Lines) != 8 ||
+			second.Reply.Enhanced() != first.Reply.Enhanced() || len(second.Reply.Text()) > 8*501 {
+			w.t.Errorf("%d lines, then %d: %v", len(first.Reply.Lines), len(second.Reply.Lines), second.Reply)
+		}
+	}, site("example.com", mxsim.Act(mxsim.Connect, mxsim.Answer{Raw: long})))
+}
+
 // TestUnsolicited: a reply that nobody asked for never becomes the answer to a later question.
 func TestUnsolicited(t *testing.T) {
 	for _, stage := range []mxsim.Stage{mxsim.Connect, mxsim.Helo, mxsim.Mail, mxsim.Rcpt, mxsim.Reset} {

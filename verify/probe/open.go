@@ -66,11 +66,14 @@ func (r *run) open(
 }
 
 // kept is what is remembered of an outcome: a reply may be 64 KiB, which is too much of thousands
-// of hosts.
+// of hosts. The last line stays, it is the one that some providers decide in.
 func kept(out Outcome) Outcome {
 	lines := out.Reply.Lines
+	if len(lines) > maxKeptLines {
+		lines = append(lines[:maxKeptLines-1:maxKeptLines-1], lines[len(lines)-1])
+	}
 	out.Reply.Lines = nil
-	for _, line := range lines[:min(len(lines), maxKeptLines)] {
+	for _, line := range lines {
 		out.Reply.Lines = append(out.Reply.Lines, strings.Clone(line[:min(len(line), maxKeptLine)]))
 	}
 	return out
