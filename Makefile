@@ -32,7 +32,7 @@ demo: build ## a whole simulated world on loopback: see what the gate does, and 
 .PHONY: test
 test: setup ## vet and all tests under -race, with the real Postfix chains
 	go vet $(PKG)
-	go test -race -shuffle=on $(PKG)
+	go test -race -shuffle=on -timeout=20m $(PKG)
 
 .PHONY: race
 race: setup ## the tests again and again under -race (COUNT=5), without e2e
