@@ -127,7 +127,8 @@ func (k *checker) upstreams() {
 			continue
 		}
 		for _, listener := range k.Proxy.Listen {
-			if sameEndpoint(upstream, listener, literalAddrs(host), nil) {
+			lhost, _ := listener.hostPort()
+			if sameEndpoint(upstream, listener, place{literalAddrs(host), literalAddrs(lhost), nil}) {
 				k.addLoop(key, upstream, listener)
 			}
 		}
@@ -151,9 +152,14 @@ func literalAddrs(host string) []netip.Addr {
 	return nil
 }
 
-// sameEndpoint tells whether a connection to upstream, whose host has the addresses given, would
-// arrive at listener. own are the addresses of this machine's interfaces besides loopback.
-func sameEndpoint(upstream, listener Endpoint, addrs, own []netip.Addr) bool {
+// place is what is known of the addresses of two endpoints.
+type place struct {
+	upstream, listener []netip.Addr
+	own                []netip.Addr // of this machine's interfaces
+}
+
+// sameEndpoint tells whether a connection to upstream would arrive at listener.
+func sameEndpoint(upstream, listener Endpoint, at place) bool {
 	upath, isUnix := upstream.Unix()
 	if lpath, ok := listener.Unix(); ok || isUnix {
 		return ok && isUnix && filepath.Clean(upath) == filepath.Clean(lpath)
@@ -166,18 +172,14 @@ func sameEndpoint(upstream, listener Endpoint, addrs, own []netip.Addr) bool {
 	if strings.EqualFold(strings.TrimSuffix(uhost, "."), strings.TrimSuffix(lhost, ".")) {
 		return true
 	}
-	listens := literalAddrs(lhost)
-	everywhere := lhost == ""
-	for _, addr := range listens {
-		everywhere = everywhere || addr.IsUnspecified()
-	}
-	for _, addr := range addrs {
+	everywhere := lhost == "" || slices.ContainsFunc(at.listener, netip.Addr.IsUnspecified)
+	for _, addr := range at.upstream {
 		// Linux takes a connection to the unspecified address for one to loopback.
-		local := addr.IsLoopback() || addr.IsUnspecified() || slices.Contains(own, addr)
+		local := addr.IsLoopback() || addr.IsUnspecified() || slices.Contains(at.own, addr)
 		switch {
-		case everywhere && local, slices.Contains(listens, addr):
+		case everywhere && local, slices.Contains(at.listener, addr):
 			return true
-		case addr.IsUnspecified() && slices.ContainsFunc(listens, netip.Addr.IsLoopback):
+		case addr.IsUnspecified() && slices.ContainsFunc(at.listener, netip.Addr.IsLoopback):
 			return true
 		}
 	}
@@ -194,15 +196,12 @@ func (c *Config) checkMachine() Errors {
 		if port == 0 {
 			continue
 		}
-		addrs := literalAddrs(host)
 		for _, listener := range c.Proxy.Listen {
-			if _, lport := listener.hostPort(); lport != port {
+			lhost, lport := listener.hostPort()
+			if lport != port {
 				continue
 			}
-			if addrs == nil {
-				addrs = lookup(host)
-			}
-			if sameEndpoint(upstream, listener, addrs, own) {
+			if sameEndpoint(upstream, listener, place{lookup(host), lookup(lhost), own}) {
 				k.addLoop("relay.upstreams."+strconv.Itoa(i), upstream, listener)
 			}
 		}
@@ -224,9 +223,12 @@ func (k *checker) domainFiles() {
 	}
 }
 
-// lookup asks the system for a relay's addresses. A failure is not a fault of the file: serve says
-// what it sees when it connects.
+// lookup asks the system for the addresses of a name. A failure is not a fault of the file: serve
+// says what it sees when it listens and connects.
 func lookup(host string) []netip.Addr {
+	if addrs := literalAddrs(host); addrs != nil || host == "" {
+		return addrs
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)

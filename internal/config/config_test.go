@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -339,5 +340,31 @@ func TestLoadReadsDomainFiles(t *testing.T) {
 	_, err := Load(path)
 	if err == nil || !strings.Contains(err.Error(), ":2:21: verify.internal_domains[0]: ") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestLoopThroughAName: the listener is at the name of this machine, the relay at its address.
+func TestLoopThroughAName(t *testing.T) {
+	name, err := os.Hostname()
+	if err != nil || hostnameProblem(name) != "" {
+		t.Skip("this machine has no name")
+	}
+	addrs := lookup(name)
+	if len(addrs) == 0 {
+		t.Skip("the name of this machine does not resolve")
+	}
+	path := filepath.Join(t.TempDir(), "gate.toml")
+	for _, pair := range [][2]string{
+		{name + ":2525", netip.AddrPortFrom(addrs[0], 2525).String()},
+		{netip.AddrPortFrom(addrs[0], 2525).String(), name + ":2525"},
+	} {
+		text := "[proxy]\nclient_networks = [\"127.0.0.0/8\"]\nlisten = [\"" + pair[0] + "\"]\n" +
+			"[relay]\nupstreams = [\"" + pair[1] + "\"]\n"
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load(path); err == nil || !strings.Contains(err.Error(), "is this gate itself") {
+			t.Errorf("listen %s, upstream %s: error %v", pair[0], pair[1], err)
+		}
 	}
 }
