@@ -48,6 +48,11 @@ type Verifier interface {
 	Verify(ctx context.Context, q verify.Question) verify.Result
 }
 
+// recaller is a Verifier that can tell what it knows already, without a wait.
+type recaller interface {
+	Recall(q verify.Question) (result verify.Result, ok bool)
+}
+
 // Config is the policy section of the configuration.
 type Config struct {
 	Mode  string // ModeEnforce (also "") or ModeShadow
@@ -102,6 +107,15 @@ func (e *Engine) Rcpt(ctx context.Context, tx *Transaction, rcpt esmtp.Rcpt) Dec
 	return e.decide(ctx, tx, rcpt, false)
 }
 
+// Now decides like Rcpt, but only if that needs no wait: ok is false when a rule needs a verdict
+// that has to be found out, and Rcpt is to be called instead.
+func (e *Engine) Now(tx *Transaction, rcpt esmtp.Rcpt) (d Decision, ok bool) {
+	w := newWalk(context.Background(), e.verifier, tx, rcpt, false)
+	w.now = true
+	d = e.run(w)
+	return d, !w.stuck
+}
+
 // Explain decides like Rcpt and records every step: each rule with its outcome and, in
 // Result.Steps, what the verifier did.
 func (e *Engine) Explain(ctx context.Context, tx *Transaction, rcpt esmtp.Rcpt) Decision {
@@ -123,7 +137,12 @@ func (e *Engine) Faults() map[string]uint64 {
 func (e *Engine) decide(
 	ctx context.Context, tx *Transaction, rcpt esmtp.Rcpt, trace bool,
 ) Decision {
-	w := newWalk(ctx, e.verifier, tx, rcpt, trace)
+	return e.run(newWalk(ctx, e.verifier, tx, rcpt, trace))
+}
+
+// run goes through the rules.
+func (e *Engine) run(w *walk) Decision {
+	trace := w.trace
 	var (
 		steps   []Step
 		decided *compiledRule
@@ -139,6 +158,9 @@ func (e *Engine) decide(
 		began := time.Since(w.start)
 		before := w.result != nil
 		outcome, detail := e.evaluate(rule, w)
+		if w.stuck {
+			return Decision{}
+		}
 		if outcome == Match {
 			decided = rule
 		}
@@ -163,21 +185,12 @@ func (e *Engine) decide(
 // never refuse mail. The first break of each rule is logged, all are counted.
 func (e *Engine) evaluate(rule *compiledRule, w *walk) (Outcome, string) {
 	w.asked = false
-	machine, ok := e.machines.Get().(*vm.VM)
-	if !ok {
-		machine = &vm.VM{MemoryBudget: memoryBudget}
-	}
-	value, err := machine.Run(rule.condition, &w.facts)
-	e.machines.Put(machine)
-	matched, isBool := value.(bool)
-	if err == nil && isBool {
-		if matched {
-			return Match, ""
-		}
+	matched, err := e.condition(rule, w)
+	switch {
+	case err == nil && matched:
+		return Match, ""
+	case err == nil:
 		return NoMatch, ""
-	}
-	if err == nil {
-		err = fmt.Errorf("the condition gave a %T, not true or false", value)
 	}
 	detail := runtimeDetail(err)
 	if rule.faults.Add(1) == 1 {
@@ -188,12 +201,38 @@ func (e *Engine) evaluate(rule *compiledRule, w *walk) (Outcome, string) {
 	return Failed, detail
 }
 
+// condition runs a rule's condition, or its equal in Go.
+func (e *Engine) condition(rule *compiledRule, w *walk) (matched bool, err error) {
+	if rule.native != nil {
+		defer func() {
+			if p := recover(); p != nil { // as in the machine: no mail is lost by a fault of the verifier
+				err = fmt.Errorf("%v", p)
+			}
+		}()
+		return rule.native(w), nil
+	}
+	machine, ok := e.machines.Get().(*vm.VM)
+	if !ok {
+		machine = &vm.VM{MemoryBudget: memoryBudget}
+	}
+	value, err := machine.Run(rule.condition, w.environment())
+	e.machines.Put(machine)
+	if err != nil {
+		return false, err
+	}
+	if matched, ok = value.(bool); !ok {
+		return false, fmt.Errorf("the condition gave a %T, not true or false", value)
+	}
+	return matched, nil
+}
+
 // compiledRule is a rule that passed every check.
 type compiledRule struct {
 	Rule
 
 	builtin   bool
 	condition *vm.Program
+	native    func(*walk) bool // the same condition in Go, for the built-in rules
 	action    Action
 	enhanced  esmtp.EnhancedCode // zero: not written out
 	text      template           // nil: not written out

@@ -99,14 +99,14 @@ func (w *walk) value(placeholder string, rule *compiledRule, ref string) string 
 	case "recipient":
 		return w.rcpt.To.String()
 	case "domain":
-		return w.facts.Recipient.Domain
+		return w.environment().Recipient.Domain
 	case "sender":
 		if w.tx.Mail.From.IsNull() {
 			return "<>"
 		}
 		return w.tx.Mail.From.String()
 	case "client":
-		return w.facts.Client.Addr
+		return w.environment().Client.Addr
 	case "rule":
 		return rule.Name
 	case "ref":

@@ -21,6 +21,10 @@ type walk struct {
 	trace    bool
 	start    time.Time
 
+	ready bool // facts are filled
+	now   bool // do not wait: see Engine.Now
+	stuck bool // a condition needs a verdict that has to be waited for
+
 	result *verify.Result // nil until a condition reaches a lazy name
 	asked  bool           // the condition being evaluated reached one
 }
@@ -53,26 +57,34 @@ type addressFacts struct {
 func newWalk(
 	ctx context.Context, verifier Verifier, tx *Transaction, rcpt esmtp.Rcpt, trace bool,
 ) *walk {
-	w := &walk{
-		ctx: ctx, verifier: verifier, tx: tx, rcpt: rcpt, trace: trace, start: time.Now(),
-		facts: facts{
-			Client: clientFacts{
-				Name:  strings.ToLower(tx.Client.Name),
-				Helo:  tx.Client.Helo,
-				Login: tx.Client.Login,
-			},
-			Sender:     factsOf(tx.Mail.From),
-			Recipient:  factsOf(rcpt.To),
-			Size:       clampSize(tx.Mail.Size),
-			NullSender: tx.Mail.From.IsNull(),
-			Trusted:    tx.Client.Trusted,
+	return &walk{ctx: ctx, verifier: verifier, tx: tx, rcpt: rcpt, trace: trace, start: time.Now()}
+}
+
+// environment is what conditions see. It is made when the first one is evaluated that is not
+// built in.
+func (w *walk) environment() *facts {
+	if w.ready {
+		return &w.facts
+	}
+	w.ready = true
+	tx := w.tx
+	w.facts = facts{
+		Client: clientFacts{
+			Name:  strings.ToLower(tx.Client.Name),
+			Helo:  tx.Client.Helo,
+			Login: tx.Client.Login,
 		},
+		Sender:     factsOf(tx.Mail.From),
+		Recipient:  factsOf(w.rcpt.To),
+		Size:       clampSize(tx.Mail.Size),
+		NullSender: tx.Mail.From.IsNull(),
+		Trusted:    tx.Client.Trusted,
+		walk:       w,
 	}
 	if tx.Client.Addr.IsValid() {
 		w.facts.Client.Addr = tx.Client.Addr.Unmap().WithZone("").String()
 	}
-	w.facts.walk = w
-	return w
+	return &w.facts
 }
 
 func factsOf(a esmtp.Address) addressFacts {
@@ -99,18 +111,33 @@ func (w *walk) ask() *verify.Result {
 		}
 	}
 	if w.result == nil {
-		result := w.verifier.Verify(w.ctx, verify.Question{
-			Address:    w.rcpt.To,
-			Sender:     w.tx.Mail.From,
-			NullSender: w.tx.Mail.From.IsNull(),
-			UTF8:       w.tx.Mail.UTF8,
-			Helo:       w.tx.Client.Helo,
-			Budget:     w.tx.Budget,
-			Trace:      w.trace,
-		})
-		w.result = &result
+		w.result = w.question()
 	}
 	return w.result
+}
+
+func (w *walk) question() *verify.Result {
+	q := verify.Question{
+		Address:    w.rcpt.To,
+		Sender:     w.tx.Mail.From,
+		NullSender: w.tx.Mail.From.IsNull(),
+		UTF8:       w.tx.Mail.UTF8,
+		Helo:       w.tx.Client.Helo,
+		Budget:     w.tx.Budget,
+		Trace:      w.trace,
+	}
+	if !w.now {
+		result := w.verifier.Verify(w.ctx, q)
+		return &result
+	}
+	if r, ok := w.verifier.(recaller); ok {
+		if result, known := r.Recall(q); known {
+			return &result
+		}
+	}
+	// What the conditions make of this is not used.
+	w.stuck = true
+	return &verify.Result{Address: w.rcpt.To, Verdict: verify.Unknown, Reason: verify.NotProbed}
 }
 
 // verdictOf reads the zero value as what it means.

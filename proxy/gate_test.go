@@ -54,6 +54,14 @@ func (a answers) Verify(ctx context.Context, q verify.Question) verify.Result {
 	return r
 }
 
+// Recall knows at once what takes no time.
+func (a answers) Recall(q verify.Question) (verify.Result, bool) {
+	if a.delay > 0 {
+		return verify.Result{}, false
+	}
+	return a.Verify(context.Background(), q), true
+}
+
 func loopback() []netip.Prefix {
 	return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 }

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"context"
+	"log/slog"
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
@@ -42,6 +44,14 @@ func (m *messageLog) lost(err error) esmtp.Reply {
 
 // logMessage writes one line for each message that came to DATA.
 func (t *transaction) logMessage(m *messageLog) {
+	level := slog.LevelInfo
+	if m.err != nil {
+		level = slog.LevelWarn
+	}
+	ctx := context.Background()
+	if !t.s.srv.log.Enabled(ctx, level) {
+		return
+	}
 	now := time.Now()
 	args := []any{
 		"session", t.decide.Session, "transaction", t.id,
@@ -60,14 +70,20 @@ func (t *transaction) logMessage(m *messageLog) {
 	}
 	if m.err != nil {
 		args = append(args, "error", m.err.Error())
-		t.s.srv.log.Warn("message", args...)
-		return
 	}
-	t.s.srv.log.Info("message", args...)
+	t.s.srv.log.Log(ctx, level, "message", args...)
 }
 
 // logRecipient writes one line for each recipient decided.
 func (t *transaction) logRecipient(r *recipient) {
+	level := slog.LevelInfo
+	if r.relayErr != nil {
+		level = slog.LevelWarn
+	}
+	ctx := context.Background()
+	if !t.s.srv.log.Enabled(ctx, level) {
+		return
+	}
 	args := append([]any{
 		"session", t.decide.Session, "transaction", t.id,
 		"client", t.decide.Client.Addr.String(), "sender", t.address(t.mail.From),
@@ -77,10 +93,8 @@ func (t *transaction) logRecipient(r *recipient) {
 	}
 	if r.relayErr != nil {
 		args = append(args, "error", r.relayErr.Error())
-		t.s.srv.log.Warn("recipient", args...)
-		return
 	}
-	t.s.srv.log.Info("recipient", args...)
+	t.s.srv.log.Log(ctx, level, "recipient", args...)
 }
 
 func (t *transaction) address(a esmtp.Address) string {

@@ -76,6 +76,11 @@ func (t *transaction) ask(cmds []*esmtp.Rcpt) {
 		t.asked++
 		tx := t.decide // the engine reads it while later recipients are asked about
 		tx.Recipients = t.accepted
+		var now bool
+		if r.decision, now = t.s.srv.policy.Now(&tx, *cmd); now {
+			close(r.decided)
+			continue
+		}
 		go func() {
 			defer close(r.decided)
 			r.decision = t.s.srv.policy.Rcpt(context.Background(), &tx, *r.cmd)

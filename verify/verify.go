@@ -75,6 +75,16 @@ func (v *Verifier) Verify(ctx context.Context, q Question) Result {
 	return r
 }
 
+// Recall is Verify without a wait: what is known already, or why nobody is asked. ok is
+// false when the address would have to be asked about; nothing has been started then.
+func (v *Verifier) Recall(q Question) (r Result, ok bool) {
+	w := walk{v: v, q: q, start: time.Now()}
+	if r, ok = w.recall(context.Background()); ok {
+		r.Address, r.Steps, r.Elapsed = q.Address, w.steps, time.Since(w.start)
+	}
+	return r, ok
+}
+
 // Forget drops what is known of an address, for the next question to ask anew.
 func (v *Verifier) Forget(a esmtp.Address) { v.memory.forget(a.Key()) }
 
@@ -127,6 +137,10 @@ type walk struct {
 	q     Question
 	start time.Time
 	steps []Step
+
+	sender esmtp.Address       // to ask with
+	old    cache.Entry[Result] // what memory has, if known
+	known  bool
 }
 
 func (w *walk) step(what, detail string) {
@@ -137,37 +151,47 @@ func (w *walk) step(what, detail string) {
 
 // run goes from what costs nothing to what costs most.
 func (w *walk) run(ctx context.Context) Result {
+	if r, ok := w.recall(ctx); ok {
+		return r
+	}
+	r := w.fly(ctx, w.sender)
+	if w.known && r.Verdict == Unknown && !aboutMailbox(r) {
+		w.step("memory", "no answer ("+string(r.Reason)+"), so the old proof holds: "+
+			recall(w.old, w.start))
+		return remembered(w.old, w.start)
+	}
+	return r
+}
+
+// recall answers what can be answered without a wait. Otherwise it has found out with which
+// sender to ask, and what old proof there is.
+func (w *walk) recall(ctx context.Context) (Result, bool) {
 	v, now := w.v, w.start
 	key := w.q.Address.Key()
 	if reason := v.neverAsked(w.q.Address, key); reason != "" {
 		w.step("address", "never asked: "+string(reason))
-		return because(reason)
+		return because(reason), true
 	}
-	old, known := v.memory.get(key, now)
-	if known && now.Before(old.Refresh) {
-		w.step("memory", recall(old, now))
-		return remembered(old, now)
+	w.old, w.known = v.memory.get(key, now)
+	if w.known && now.Before(w.old.Refresh) {
+		w.step("memory", recall(w.old, now))
+		return remembered(w.old, now), true
 	}
-	sender, quiet := v.askAs(w.q)
-	if quiet != "" {
+	var quiet Reason
+	if w.sender, quiet = v.askAs(w.q); quiet != "" {
 		w.step("memory only", string(quiet))
-		if known {
-			w.step("memory", recall(old, now))
-			return remembered(old, now)
+		if w.known {
+			w.step("memory", recall(w.old, now))
+			return remembered(w.old, now), true
 		}
-		return because(quiet)
+		return because(quiet), true
 	}
-	if known && old.Value.Verdict != Undeliverable {
+	if w.known && w.old.Value.Verdict != Undeliverable {
 		// Good, but not fresh: used as it is, and asked again behind.
-		w.step("memory", recall(old, now)+"; not fresh: "+w.behind(ctx, sender))
-		return remembered(old, now)
+		w.step("memory", recall(w.old, now)+"; not fresh: "+w.behind(ctx, w.sender))
+		return remembered(w.old, now), true
 	}
-	r := w.fly(ctx, sender)
-	if known && r.Verdict == Unknown && !aboutMailbox(r) {
-		w.step("memory", "no answer ("+string(r.Reason)+"), so the old proof holds: "+recall(old, now))
-		return remembered(old, now)
-	}
-	return r
+	return Result{}, false
 }
 
 // fly asks, or waits for who asks already.
