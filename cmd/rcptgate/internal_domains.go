@@ -32,7 +32,8 @@ Put the list into a file and name it:  internal_domains = ["file:/etc/rcptgate/d
 			defer cancel()
 			domains, err := mx.PostfixDomains(ctx, runProgram)
 			if err != nil {
-				return postfixFailure(err)
+				// The error says what to try next.
+				return failed(fmt.Sprintf("cannot list the domains of Postfix: %v", err), "")
 			}
 			for _, domain := range domains {
 				writef(cmd.OutOrStdout(), "%s\n", domain)
@@ -42,14 +43,6 @@ Put the list into a file and name it:  internal_domains = ["file:/etc/rcptgate/d
 	}
 	cmd.Flags().BoolVar(&fromPostfix, "from-postfix", false, "ask postconf and postmap of this host")
 	return cmd
-}
-
-func postfixFailure(err error) error {
-	if errors.Is(err, exec.ErrNotFound) {
-		return failed(fmt.Sprintf("Postfix is not installed here: %v", err),
-			"run this on the host of the relay, with /usr/sbin in PATH")
-	}
-	return failed(fmt.Sprintf("Postfix did not answer: %v", err), "try `postconf -h mydestination`")
 }
 
 // runProgram runs a program of the system and returns its standard output. Its complaints become

@@ -76,6 +76,9 @@ func runVerify(cmd *cobra.Command, o verifyOptions, args []string) error {
 	if err := setWait(cfg, o.wait); err != nil {
 		return err
 	}
+	if cfg.Proxy.Hostname == "" && o.from == "" {
+		warnName(cmd.ErrOrStderr(), cfg)
+	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	stack, err := buildVerification(ctx, cfg, newLogger(cmd.ErrOrStderr(), quietLog(cfg)))
@@ -93,6 +96,17 @@ func runVerify(cmd *cobra.Command, o verifyOptions, args []string) error {
 		return err
 	}
 	return run.result(ctx)
+}
+
+// warnName tells of a name that mail servers do not like, where nobody has chosen one.
+func warnName(w io.Writer, cfg *config.Config) {
+	for _, warning := range cfg.Warnings() {
+		if warning.Key == "proxy.hostname" {
+			writef(w, "rcptgate: warning: this machine has no full name, so it is %s to mail "+
+				"servers, and some will not answer that; name it with proxy.hostname in a "+
+				"configuration, or a sender with --from\n", cfg.Hostname())
+		}
+	}
 }
 
 // setWait lets a person wait longer than a client may be made to.

@@ -3,6 +3,7 @@ package config
 import (
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -112,4 +113,34 @@ var notFromTheFile = map[string]bool{
 	"mx.FilterConfig.Relay": true, "mx.FilterConfig.Interfaces": true,
 	"probe.Config.Dial": true, "probe.Config.Resolver": true, "probe.Config.TLSConfig": true,
 	"probe.Config.Log": true, "probe.Config.GreetingTimeout": true, "probe.Config.DomainRate": true,
+}
+
+// TestNames: whatever the machine is called, probes have a name and a sender with a domain.
+func TestNames(t *testing.T) {
+	for _, test := range []struct{ text, hostname, helo, sender string }{
+		{
+			`proxy.hostname = "gate.example.com."`,
+			"gate.example.com", "gate.example.com", "double-bounce@gate.example.com",
+		},
+		{`proxy.hostname = "gate"`, "gate", "gate", "double-bounce@gate.localdomain"},
+		{
+			"proxy.hostname = \"gate.example.com\"\nverify.helo = \"out.example.com\"\n" +
+				"verify.fallback_sender = \"probe@example.org\"",
+			"gate.example.com", "out.example.com", "probe@example.org",
+		},
+	} {
+		cfg, err := Parse("f", []byte(test.text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cfg.Hostname() != test.hostname || cfg.Helo() != test.helo ||
+			cfg.FallbackSender() != test.sender {
+			t.Errorf("%s: %s, %s, %s", test.text, cfg.Hostname(), cfg.Helo(), cfg.FallbackSender())
+		}
+	}
+	cfg := Default()
+	name, domain, _ := strings.Cut(cfg.Hostname(), ".")
+	if name == "" || domain == "" || hostnameProblem(cfg.Hostname()) != "" {
+		t.Errorf("without a configuration the gate is %q", cfg.Hostname())
+	}
 }

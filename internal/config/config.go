@@ -240,16 +240,24 @@ func (c *Config) Name() string { return c.name }
 func (c *Config) IsSet(key string) bool { return c.pos.has(key) }
 
 // Hostname is the name of the gate in its banner and its EHLO: proxy.hostname, else the name of
-// this machine.
+// this machine. One without a domain gets ".localdomain", as in Postfix.
 func (c *Config) Hostname() string {
 	if c.Proxy.Hostname != "" {
 		return strings.TrimSuffix(c.Proxy.Hostname, ".")
 	}
 	name, err := os.Hostname()
 	if err != nil || hostnameProblem(name) != "" {
-		return "localhost"
+		name = "localhost"
 	}
-	return strings.TrimSuffix(name, ".")
+	return withDomain(name)
+}
+
+func withDomain(name string) string {
+	name = strings.TrimSuffix(name, ".")
+	if !strings.Contains(name, ".") {
+		name += ".localdomain"
+	}
+	return name
 }
 
 // Helo is the name in the EHLO of probes: verify.helo, else Hostname.
@@ -266,5 +274,5 @@ func (c *Config) FallbackSender() string {
 	if c.Verify.FallbackSender != "" {
 		return c.Verify.FallbackSender
 	}
-	return "double-bounce@" + c.Hostname()
+	return "double-bounce@" + withDomain(c.Hostname())
 }
