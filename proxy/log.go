@@ -14,10 +14,22 @@ type messageLog struct {
 	start, received time.Time // DATA; the end of the message
 	upstream        string
 	size            int64
-	outcome         string
+	outcome         Outcome
 	reply           esmtp.Reply // the client's, zero if it was gone
 	queueID         string
 	err             error
+}
+
+// judge is the outcome that the relay's reply means.
+func (m *messageLog) judge(r esmtp.Reply) {
+	switch {
+	case r.Positive():
+		m.outcome = Passed
+	case r.Permanent():
+		m.outcome = Refused
+	default:
+		m.outcome = Deferred
+	}
 }
 
 func (m *messageLog) answered(r esmtp.Reply) esmtp.Reply {
@@ -29,21 +41,29 @@ func (m *messageLog) answered(r esmtp.Reply) esmtp.Reply {
 }
 
 func (m *messageLog) failed(err *relay.Error) esmtp.Reply {
-	m.outcome, m.err = "relay failed", err
+	m.outcome, m.err = RelayFailed, err
 	if err.Unknown {
-		m.outcome = "unknown: the relay may have taken it"
+		m.outcome = Unknown
 	}
 	return m.answered(err.Reply)
 }
 
 // lost is for a client that is gone. The reply only ends go-smtp's part.
 func (m *messageLog) lost(err error) esmtp.Reply {
-	m.outcome, m.err = "client lost", err
+	m.outcome, m.err = ClientLost, err
 	return esmtp.NewReply(451, esmtp.EnhancedCode{4, 4, 2}, "Connection lost")
 }
 
 // logMessage writes one line for each message that came to DATA.
 func (t *transaction) logMessage(m *messageLog) {
+	now := time.Now()
+	var relayTime time.Duration
+	if !m.received.IsZero() {
+		relayTime = now.Sub(m.received)
+	}
+	if hook := t.st.cfg.Hooks.Message; hook != nil {
+		hook(m.outcome, m.size, now.Sub(t.started), relayTime)
+	}
 	level := slog.LevelInfo
 	if m.err != nil {
 		level = slog.LevelWarn
@@ -52,18 +72,17 @@ func (t *transaction) logMessage(m *messageLog) {
 	if !t.s.srv.log.Enabled(ctx, level) {
 		return
 	}
-	now := time.Now()
 	args := []any{
 		"session", t.decide.Session, "transaction", t.id,
 		"client", t.decide.Client.Addr.String(), "helo", clean(t.decide.Client.Helo),
-		"sender", t.address(t.mail.From), "outcome", m.outcome,
+		"sender", t.address(t.mail.From), "outcome", string(m.outcome),
 		"accepted", t.accepted, "deferred", t.deferred, "refused", t.refused,
 		"octets", m.size, "relay", m.upstream, "queue_id", m.queueID,
 		"total_ms", now.Sub(t.started).Milliseconds(),
 		"data_ms", now.Sub(m.start).Milliseconds(),
 	}
 	if !m.received.IsZero() {
-		args = append(args, "relay_ms", now.Sub(m.received).Milliseconds())
+		args = append(args, "relay_ms", relayTime.Milliseconds())
 	}
 	if !m.reply.IsZero() {
 		args = append(args, "reply", m.reply.String())
@@ -76,6 +95,9 @@ func (t *transaction) logMessage(m *messageLog) {
 
 // logRecipient writes one line for each recipient decided.
 func (t *transaction) logRecipient(r *recipient) {
+	if hook := t.st.cfg.Hooks.Recipient; hook != nil {
+		hook(r.decision, r.relayed, r.reply)
+	}
 	level := slog.LevelInfo
 	if r.relayErr != nil {
 		level = slog.LevelWarn
@@ -87,7 +109,7 @@ func (t *transaction) logRecipient(r *recipient) {
 	args := append([]any{
 		"session", t.decide.Session, "transaction", t.id,
 		"client", t.decide.Client.Addr.String(), "sender", t.address(t.mail.From),
-	}, r.decision.LogArgs(t.s.srv.cfg.RedactLog)...)
+	}, r.decision.LogArgs(t.st.cfg.RedactLog)...)
 	if r.relayed || r.decision.Rule == "" {
 		args = append(args, "reply", r.reply.String())
 	}
@@ -99,7 +121,7 @@ func (t *transaction) logRecipient(r *recipient) {
 
 func (t *transaction) address(a esmtp.Address) string {
 	switch {
-	case t.s.srv.cfg.RedactLog:
+	case t.st.cfg.RedactLog:
 		return a.Redacted()
 	case a.IsNull():
 		return "<>"

@@ -18,6 +18,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
@@ -30,6 +31,7 @@ import (
 
 	"github.com/emersion/go-smtp"
 
+	"github.com/rcptgate/rcptgate/internal/esmtp"
 	"github.com/rcptgate/rcptgate/policy"
 	"github.com/rcptgate/rcptgate/proxy/relay"
 	"github.com/rcptgate/rcptgate/proxy/wire"
@@ -53,20 +55,55 @@ type Config struct {
 	ErrorDelay           time.Duration // as Postfix's smtpd_error_sleep_time
 	TransactionBudget    time.Duration // waiting for the verdicts of one message
 	RedactLog            bool          // shorten addresses in the log
+
+	// TLS is what STARTTLS and ServeTLS use; nil: not offered.
+	TLS *tls.Config
+	// Auth passes the AUTH of direct clients on to the relay, where that offers it; without
+	// TLS only if AuthWithoutTLS.
+	Auth, AuthWithoutTLS bool
+	// ProxyProtocolNetworks are the peers whose connections begin with a PROXY protocol
+	// header (v1 or v2) that tells the client.
+	ProxyProtocolNetworks []netip.Prefix
+
+	Hooks Hooks
 }
+
+// Hooks tell of what happens, for counters. They are called from many goroutines and must
+// not wait. Each may be nil.
+type Hooks struct {
+	// Connection: "accepted", "closed", "tls", "tls_failed", "not_allowed", "too_many",
+	// "too_many_client", "proxy_header".
+	Connection func(event string)
+	// Recipient is told every decision, with the client's reply.
+	Recipient func(d policy.Decision, relayed bool, reply esmtp.Reply)
+	// Message is told the end of every message that came to DATA: an [Outcome], its octets,
+	// the time since MAIL, and the time that the relay took to answer.
+	Message func(outcome Outcome, octets int64, total, relay time.Duration)
+}
+
+// Outcome is what became of a message.
+type Outcome string
+
+// The outcomes.
+const (
+	Passed      Outcome = "passed"       // the relay took it
+	Refused     Outcome = "refused"      // the relay refused it, 5yz
+	Deferred    Outcome = "deferred"     // the relay refused it, 4yz
+	RelayFailed Outcome = "relay_failed" // no relay, or it broke before the end
+	Unknown     Outcome = "unknown"      // it broke behind the end: the relay may have it
+	ClientLost  Outcome = "client_lost"  // the client went in the middle
+	BadContent  Outcome = "bad_content"  // bare CR, bare LF or NUL
+	TooBig      Outcome = "too_big"      // over the limit
+)
 
 // maxBehind is how many questions of one message may go on behind its used-up budget.
 const maxBehind = 200
 
 // Server is the front. Make it with New.
 type Server struct {
-	cfg    Config
-	policy *policy.Engine
-	relay  *relay.Pool
-	log    *slog.Logger
-
+	log      *slog.Logger
 	smtp     *smtp.Server
-	wire     wire.Config
+	state    atomic.Pointer[state]
 	sessions atomic.Uint64
 	start    uint32 // makes session names differ between runs
 	ownName  sync.Once
@@ -76,58 +113,97 @@ type Server struct {
 	stopped   bool
 }
 
+// state is what Reconfigure changes. A transaction keeps the one that it began with.
+type state struct {
+	cfg    Config
+	policy *policy.Engine
+	relay  *relay.Pool
+	wire   *wire.Config
+}
+
 // New makes a front. It listens on nothing before Serve.
 func New(cfg Config, engine *policy.Engine, pool *relay.Pool, log *slog.Logger) *Server {
-	s := &Server{cfg: cfg, policy: engine, relay: pool, log: log}
+	s := &Server{log: log}
 	s.start = uint32(time.Now().Unix()) //nolint:gosec // only the low bits are wanted
-	s.wire = wire.Config{
-		Hostname: cfg.Hostname, Extensions: s.extensions,
+	s.smtp = smtp.NewServer(smtp.BackendFunc(s.newSession))
+	s.smtp.Domain = cfg.Hostname
+	s.smtp.MaxLineLength = 0 // the wire has its own
+	s.smtp.ErrorLog = errorLog{log}
+	s.Reconfigure(cfg, engine, pool)
+	return s
+}
+
+// Reconfigure takes effect for new connections and new transactions. Open transactions end
+// as they began, so the old pool is to be closed only behind it: its sessions in use are
+// ended by its own Close or by their transactions.
+func (s *Server) Reconfigure(cfg Config, engine *policy.Engine, pool *relay.Pool) {
+	st := &state{cfg: cfg, policy: engine, relay: pool}
+	st.wire = &wire.Config{
+		Hostname: cfg.Hostname, Extensions: st.extensions,
 		ClientNetworks: cfg.ClientNetworks, XForwardNetworks: cfg.XForwardNetworks,
 		Timeout: cfg.ClientTimeout, MinDataRate: cfg.MinDataRate,
 		MaxMessageSize: cfg.MaxMessageSize,
 		MaxConnections: cfg.MaxConnections, MaxPerClient: cfg.MaxClientConnections,
 		SoftErrorLimit: cfg.SoftErrorLimit, HardErrorLimit: cfg.HardErrorLimit,
-		ErrorDelay: cfg.ErrorDelay, Event: s.refusedConnection,
+		ErrorDelay: cfg.ErrorDelay, TLS: cfg.TLS, Event: s.connectionEvent,
 	}
 	if cfg.BareNewline == "normalize" {
-		s.wire.Bare = wire.NormalizeBare
+		st.wire.Bare = wire.NormalizeBare
 	}
-	s.smtp = smtp.NewServer(smtp.BackendFunc(s.newSession))
-	s.smtp.Domain = cfg.Hostname
-	s.smtp.MaxLineLength = 0 // the wire has its own
-	s.smtp.ErrorLog = errorLog{log}
-	return s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state.Store(st)
+	for _, l := range s.listeners {
+		l.SetConfig(st.wire)
+	}
 }
 
 // extensions is what we offer: what we can do ourselves, and of the rest what the relay
 // offered last.
-func (s *Server) extensions() []string {
+func (st *state) extensions() []string {
 	all := []string{"PIPELINING"}
-	if s.cfg.MaxMessageSize > 0 {
-		all = append(all, "SIZE "+strconv.FormatInt(s.cfg.MaxMessageSize, 10))
+	if st.cfg.MaxMessageSize > 0 {
+		all = append(all, "SIZE "+strconv.FormatInt(st.cfg.MaxMessageSize, 10))
 	} else {
 		all = append(all, "SIZE")
 	}
 	for _, k := range []string{"8BITMIME", "SMTPUTF8", "DSN"} {
-		if s.relay.Offers(k) {
+		if st.relay.Offers(k) {
 			all = append(all, k)
 		}
 	}
 	return append(all, "ENHANCEDSTATUSCODES")
 }
 
-// Serve takes connections from l until Shutdown. It may be called for several listeners.
-func (s *Server) Serve(l net.Listener) error {
-	wl := wire.NewListener(l, &s.wire)
+// Serve takes connections from l until l is closed or Shutdown. It may be called for several
+// listeners.
+func (s *Server) Serve(l net.Listener) error { return s.serve(l, false) }
+
+// ServeTLS is Serve for clients that begin with TLS (RFC 8314 section 3.3).
+func (s *Server) ServeTLS(l net.Listener) error { return s.serve(l, true) }
+
+func (s *Server) serve(l net.Listener, implicitTLS bool) error {
 	s.mu.Lock()
 	if s.stopped {
 		s.mu.Unlock()
 		_ = l.Close()
 		return smtp.ErrServerClosed
 	}
+	wl := wire.NewListener(l, s.state.Load().wire, implicitTLS)
 	s.listeners = append(s.listeners, wl)
 	s.mu.Unlock()
 	return s.smtp.Serve(wl)
+}
+
+// Open is the number of open client connections.
+func (s *Server) Open() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, l := range s.listeners {
+		n += l.Len()
+	}
+	return n
 }
 
 // Shutdown closes the listeners, tells the idle clients, and waits for the open
@@ -159,8 +235,15 @@ func (s *Server) newSession(c *smtp.Conn) (smtp.Session, error) {
 	return &session{srv: s, conn: conn, id: id}, nil
 }
 
-func (s *Server) refusedConnection(e wire.Event) {
-	s.log.Warn("connection refused", "why", e.Kind, "client", e.Remote.String())
+func (s *Server) connectionEvent(e wire.Event) {
+	switch e.Kind {
+	case "accepted", "closed", "tls":
+	default:
+		s.log.Warn("connection", "event", e.Kind, "client", e.Remote.String(), "error", e.Detail)
+	}
+	if hook := s.state.Load().cfg.Hooks.Connection; hook != nil {
+		hook(e.Kind)
+	}
 }
 
 // errorLog is where go-smtp tells of panics and of failing listeners.

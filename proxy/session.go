@@ -44,7 +44,8 @@ var (
 // Mail opens a transaction. Nothing is sent to the relay yet.
 func (s *session) Mail(string, *smtp.MailOptions) error {
 	m := s.conn.Mail()
-	switch limit := s.srv.cfg.MaxMessageSize; {
+	st := s.srv.state.Load()
+	switch limit := st.cfg.MaxMessageSize; {
 	case s.conn.Draining() && s.conn.Trusted():
 		s.conn.SetReply(stopping451)
 	case s.conn.Draining():
@@ -52,11 +53,11 @@ func (s *session) Mail(string, *smtp.MailOptions) error {
 	case limit > 0 && m.HasSize && m.Size > uint64(limit):
 		s.conn.SetReply(esmtp.NewReply(552, esmtp.EnhancedCode{5, 3, 4},
 			"Message size exceeds the limit of "+strconv.FormatInt(limit, 10)+" octets"))
-	case m.UTF8 && !s.srv.relay.Offers("SMTPUTF8"):
+	case m.UTF8 && !st.relay.Offers("SMTPUTF8"):
 		s.conn.SetReply(noUTF8)
 	default:
 		s.n++
-		s.tx = s.begin(m)
+		s.tx = s.begin(st, m)
 		s.conn.SetReply(okSender)
 	}
 	return nil
@@ -64,7 +65,7 @@ func (s *session) Mail(string, *smtp.MailOptions) error {
 
 // begin makes the transaction for a MAIL command, with the client's identity at this time:
 // the original client's where a trusted mail server told it.
-func (s *session) begin(m *esmtp.Mail) *transaction {
+func (s *session) begin(st *state, m *esmtp.Mail) *transaction {
 	addr, port := s.conn.Client()
 	helo, extended := s.conn.Helo()
 	proto := "SMTP"
@@ -81,17 +82,17 @@ func (s *session) begin(m *esmtp.Mail) *transaction {
 		if port > 0 {
 			x.Port = strconv.Itoa(int(port))
 		}
-		s.warnOwnName(helo)
+		s.warnOwnName(st, helo)
 	} else {
 		client = forwarded(client, x)
 	}
 	id := s.id + "-" + strconv.Itoa(s.n)
 	t := &transaction{
-		s: s, id: id, started: time.Now(), mail: m,
-		up: s.srv.relay.Begin(x, *m),
+		s: s, st: st, id: id, started: time.Now(), mail: m,
+		up: st.relay.Begin(x, *m),
 		decide: policy.Transaction{
 			Session: s.id, ID: id, Client: client, Mail: *m,
-			Budget: verify.NewBudget(s.srv.cfg.TransactionBudget, maxBehind),
+			Budget: verify.NewBudget(st.cfg.TransactionBudget, maxBehind),
 		},
 	}
 	return t
@@ -99,8 +100,8 @@ func (s *session) begin(m *esmtp.Mail) *transaction {
 
 // warnOwnName tells once of a client that greets with our own name. Its recipients are not
 // probed, because it might be ourselves.
-func (s *session) warnOwnName(helo string) {
-	if strings.EqualFold(helo, s.srv.cfg.Hostname) {
+func (s *session) warnOwnName(st *state, helo string) {
+	if strings.EqualFold(helo, st.cfg.Hostname) {
 		s.srv.ownName.Do(func() {
 			s.srv.log.Warn("a client greets with our own name: its recipients are not probed",
 				"helo", helo, "hint", "give proxy.hostname a name that no other server here uses")

@@ -15,6 +15,7 @@ import (
 // transaction is one message: from MAIL to the relay's answer.
 type transaction struct {
 	s       *session
+	st      *state // as it was at MAIL
 	id      string
 	mail    *esmtp.Mail
 	decide  policy.Transaction
@@ -68,7 +69,7 @@ func (t *transaction) ask(cmds []*esmtp.Rcpt) {
 	for _, cmd := range cmds {
 		r := &recipient{cmd: cmd, decided: make(chan struct{})}
 		t.queue = append(t.queue, r)
-		if limit := t.s.srv.cfg.MaxRecipients; limit > 0 && t.asked >= limit {
+		if limit := t.st.cfg.MaxRecipients; limit > 0 && t.asked >= limit {
 			r.reply = tooMany
 			close(r.decided)
 			continue
@@ -77,13 +78,13 @@ func (t *transaction) ask(cmds []*esmtp.Rcpt) {
 		tx := t.decide // the engine reads it while later recipients are asked about
 		tx.Recipients = t.accepted
 		var now bool
-		if r.decision, now = t.s.srv.policy.Now(&tx, *cmd); now {
+		if r.decision, now = t.st.policy.Now(&tx, *cmd); now {
 			close(r.decided)
 			continue
 		}
 		go func() {
 			defer close(r.decided)
-			r.decision = t.s.srv.policy.Rcpt(context.Background(), &tx, *r.cmd)
+			r.decision = t.st.policy.Rcpt(context.Background(), &tx, *r.cmd)
 		}()
 	}
 }
@@ -149,7 +150,7 @@ func (t *transaction) message() esmtp.Reply {
 		return m.failed(err)
 	}
 	if r.Code != 354 {
-		m.outcome = "refused by the relay at DATA"
+		m.judge(r)
 		return m.answered(r)
 	}
 	if err := t.s.conn.BeginBody(); err != nil {
@@ -165,10 +166,7 @@ func (t *transaction) message() esmtp.Reply {
 	if err != nil {
 		return m.failed(err)
 	}
-	m.outcome = "passed on"
-	if !r.Positive() {
-		m.outcome = "refused by the relay"
-	}
+	m.judge(r)
 	return m.answered(r)
 }
 
@@ -180,11 +178,11 @@ func (t *transaction) notTaken(m *messageLog, err error) esmtp.Reply {
 	var failure *relay.Error
 	switch {
 	case errors.Is(err, wire.ErrBare):
-		m.outcome = "refused: " + wire.ErrBare.Error()
+		m.outcome = BadContent
 		return m.answered(esmtp.NewReply(550, esmtp.EnhancedCode{5, 5, 2},
 			"Bare CR, bare LF or NUL in the message; lines end with CR LF"))
 	case errors.Is(err, wire.ErrTooBig):
-		m.outcome = "refused: " + wire.ErrTooBig.Error()
+		m.outcome = TooBig
 		return m.answered(esmtp.NewReply(552, esmtp.EnhancedCode{5, 3, 4},
 			"Message size exceeds the limit"))
 	case errors.As(err, &sink) && errors.As(sink.Err, &failure):

@@ -127,7 +127,7 @@ func (b *body) more() error {
 			}
 		}
 	}
-	if err := b.c.Conn.SetReadDeadline(deadline); err != nil {
+	if err := b.c.raw.SetReadDeadline(deadline); err != nil {
 		return err
 	}
 	return b.c.in.fill(b.c.Conn)

@@ -64,6 +64,8 @@ func (c *Conn) dispatch(line []byte) {
 		c.hand(verbVrfy, "VRFY x\r\n")
 	case "XFORWARD":
 		c.xforwardCommand(arg)
+	case "STARTTLS":
+		c.startTLS(arg)
 	case "HELP":
 		c.out = esmtp.NewReply(214, okCode,
 			"Commands: EHLO HELO MAIL RCPT DATA RSET NOOP VRFY QUIT").Append(c.out, false)
@@ -74,7 +76,7 @@ func (c *Conn) dispatch(line []byte) {
 	case "GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE":
 		c.answer(500, badSyntax, "This is an SMTP server, not HTTP")
 		c.closing = true
-	case "EXPN", "TURN", "ETRN", "SEND", "SOML", "SAML", "AUTH", "STARTTLS", "XCLIENT", "LHLO":
+	case "EXPN", "TURN", "ETRN", "SEND", "SOML", "SAML", "AUTH", "XCLIENT", "LHLO":
 		c.answer(502, noCommand, name+" is not offered")
 	default:
 		c.answer(500, badSyntax, "Command not recognized")
@@ -120,6 +122,10 @@ func (c *Conn) greet(v verb, arg string) {
 func (c *Conn) mailCommand(arg string) {
 	if c.inTx {
 		c.answer(503, noCommand, "Nested MAIL command: a transaction is open, RSET ends it")
+		return
+	}
+	if c.helo == "" { // also behind STARTTLS, where go-smtp still knows one
+		c.answer(503, noCommand, "Say EHLO first")
 		return
 	}
 	m, err := esmtp.ParseMail(arg)
@@ -182,8 +188,6 @@ func (c *Conn) replace() (esmtp.Reply, bool) {
 		return esmtp.Reply{Code: 250, Lines: c.extensions()}, true
 	case (c.verb == verbRset || c.verb == verbNoop) && positive:
 		return esmtp.NewReply(250, okCode, "Ok"), true
-	case c.verb == verbMail && bytes.HasPrefix(c.rep, []byte("502")):
-		return esmtp.NewReply(503, noCommand, "Say EHLO first"), true
 	case c.verb == verbRcpt && bytes.HasPrefix(c.rep, []byte("502")):
 		return esmtp.NewReply(503, noCommand, "MAIL first"), true
 	case c.verb == verbData && bytes.HasPrefix(c.rep, []byte("502")):
@@ -198,6 +202,9 @@ func plain(code int, text string) esmtp.Reply {
 
 func (c *Conn) extensions() []string {
 	lines := append([]string{c.cfg.Hostname}, c.cfg.Extensions()...)
+	if c.cfg.TLS != nil && c.tls == nil {
+		lines = append(lines, "STARTTLS")
+	}
 	if contains(c.cfg.XForwardNetworks, c.remote) {
 		lines = append(lines, "XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE")
 	}

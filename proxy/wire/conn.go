@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -19,7 +20,8 @@ const flushAt = 16 << 10
 // methods documented for the session to the session that go-smtp calls; both run in the
 // connection's one goroutine. Only wake, kill and Close may be called from others.
 type Conn struct {
-	net.Conn // the socket
+	net.Conn          // the socket, or TLS on it
+	raw      net.Conn // the socket
 
 	cfg    *Config
 	l      *Listener
@@ -37,6 +39,7 @@ type Conn struct {
 	override esmtp.Reply // the session's reply; replaces go-smtp's
 	closing  bool        // close once the replies are sent
 
+	tls      *tls.Conn // nil: plaintext
 	helo     string
 	extended bool // EHLO, not HELO
 	xforward esmtp.XForward
@@ -59,7 +62,7 @@ type Conn struct {
 }
 
 func newConn(nc net.Conn, l *Listener) *Conn {
-	c := &Conn{Conn: nc, cfg: l.cfg, l: l, gone: make(chan struct{})}
+	c := &Conn{Conn: nc, raw: nc, cfg: l.cfg.Load(), l: l, gone: make(chan struct{})}
 	c.remote, c.port = remoteAddr(nc.RemoteAddr())
 	return c
 }
@@ -143,7 +146,14 @@ func (c *Conn) kill() error {
 	close(c.gone)
 	c.mu.Unlock()
 	c.l.forget(c)
-	return c.Conn.Close()
+	c.event("closed", "")
+	return c.raw.Close()
+}
+
+func (c *Conn) event(kind, detail string) {
+	if c.cfg.Event != nil {
+		c.cfg.Event(Event{Kind: kind, Remote: c.raw.RemoteAddr(), Detail: detail})
+	}
 }
 
 // wake ends the wait for a command of a connection that has nothing to lose.
@@ -151,7 +161,7 @@ func (c *Conn) wake() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.waiting && !c.dead {
-		_ = c.Conn.SetReadDeadline(time.Unix(1, 0))
+		_ = c.raw.SetReadDeadline(time.Unix(1, 0))
 	}
 }
 
@@ -164,6 +174,11 @@ func (c *Conn) next() error {
 		c.rep, c.dotGiven = c.rep[:0], true
 		c.pend = append(c.pend[:0], ".\r\n"...)
 		return nil
+	}
+	if c.l.implicit && c.tls == nil {
+		if err := c.handshake(); err != nil {
+			return err
+		}
 	}
 	for {
 		c.settle()
@@ -311,7 +326,7 @@ func (c *Conn) flushWithin(d time.Duration) error {
 		return nil
 	}
 	if d > 0 {
-		if err := c.Conn.SetWriteDeadline(time.Now().Add(d)); err != nil {
+		if err := c.raw.SetWriteDeadline(time.Now().Add(d)); err != nil {
 			return err
 		}
 	}
@@ -358,9 +373,9 @@ func (c *Conn) wait(deadline time.Time) error {
 	idle := !c.inTx && (!c.trusted || c.messages > 0)
 	c.mu.Lock()
 	c.waiting = idle
-	err := c.Conn.SetReadDeadline(deadline)
+	err := c.raw.SetReadDeadline(deadline)
 	if idle && c.Draining() {
-		err = c.Conn.SetReadDeadline(time.Unix(1, 0))
+		err = c.raw.SetReadDeadline(time.Unix(1, 0))
 	}
 	c.mu.Unlock()
 	if err == nil {

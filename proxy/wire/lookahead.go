@@ -62,7 +62,7 @@ func (c *Conn) Await(done <-chan struct{}, more func([]*esmtp.Rcpt)) {
 		<-done
 		return
 	}
-	if c.Conn.SetReadDeadline(time.Time{}) == nil {
+	if c.raw.SetReadDeadline(time.Time{}) == nil {
 		c.readWhile(done, more)
 	}
 	<-done
@@ -76,7 +76,7 @@ func (c *Conn) readWhile(done <-chan struct{}, more func([]*esmtp.Rcpt)) {
 		defer close(stopped)
 		select {
 		case <-done:
-			_ = c.Conn.SetReadDeadline(time.Unix(1, 0))
+			_ = c.raw.SetReadDeadline(time.Unix(1, 0))
 		case <-stop:
 		}
 	}()

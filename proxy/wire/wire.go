@@ -21,6 +21,7 @@
 package wire
 
 import (
+	"crypto/tls"
 	"net"
 	"net/netip"
 	"sync"
@@ -61,19 +62,24 @@ type Config struct {
 	SoftErrorLimit   int             // errors of a direct client before each costs ErrorDelay
 	HardErrorLimit   int             // errors of a direct client before 421
 	ErrorDelay       time.Duration   // Postfix's smtpd_error_sleep_time
-	Event            func(Event)     // told about refused connections; may be nil
+	TLS              *tls.Config     // of STARTTLS and implicit TLS; nil = not offered
+	Event            func(Event)     // told about connections; may be nil
 }
 
-// Event is a refused connection, for the log and the counters.
+// Event is something that happened to a connection, for the log and the counters.
 type Event struct {
-	Kind   string // "not_allowed", "too_many", "too_many_client"
+	// Kind is "accepted", "closed", "tls", "tls_failed", or why it was refused:
+	// "not_allowed", "too_many", "too_many_client".
+	Kind   string
 	Remote net.Addr
+	Detail string
 }
 
 // Listener accepts SMTP connections and tracks them for limits and for Drain.
 type Listener struct {
 	net.Listener
-	cfg *Config
+	cfg      atomic.Pointer[Config]
+	implicit bool // clients begin with TLS
 
 	mu       sync.Mutex
 	conns    map[*Conn]struct{}
@@ -81,13 +87,18 @@ type Listener struct {
 	draining atomic.Bool
 }
 
-// NewListener puts the line discipline on l.
-func NewListener(l net.Listener, cfg *Config) *Listener {
-	return &Listener{
-		Listener: l, cfg: cfg,
+// NewListener puts the line discipline on l. With implicitTLS the clients begin with TLS.
+func NewListener(l net.Listener, cfg *Config, implicitTLS bool) *Listener {
+	wl := &Listener{
+		Listener: l, implicit: implicitTLS,
 		conns: map[*Conn]struct{}{}, byClient: map[netip.Addr]int{},
 	}
+	wl.cfg.Store(cfg)
+	return wl
 }
+
+// SetConfig changes what connections accepted from now on are held to.
+func (l *Listener) SetConfig(cfg *Config) { l.cfg.Store(cfg) }
 
 // Accept returns the next connection that the client networks and the limits admit. The
 // others are told why and closed here.
@@ -99,29 +110,28 @@ func (l *Listener) Accept() (net.Conn, error) {
 		}
 		c := newConn(nc, l)
 		if kind, refusal := l.admit(c); kind != "" {
-			if l.cfg.Event != nil {
-				l.cfg.Event(Event{Kind: kind, Remote: nc.RemoteAddr()})
-			}
+			c.event(kind, "")
 			go refuse(nc, refusal)
 			continue
 		}
+		c.event("accepted", "")
 		return c, nil
 	}
 }
 
 // admit registers c, or says why not.
 func (l *Listener) admit(c *Conn) (string, esmtp.Reply) {
-	if !contains(l.cfg.ClientNetworks, c.remote) {
+	if !contains(c.cfg.ClientNetworks, c.remote) {
 		return "not_allowed", esmtp.NewReply(554, esmtp.EnhancedCode{5, 7, 1},
 			"Access denied: this address is not in proxy.client_networks")
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.cfg.MaxConnections > 0 && len(l.conns) >= l.cfg.MaxConnections {
+	if c.cfg.MaxConnections > 0 && len(l.conns) >= c.cfg.MaxConnections {
 		return "too_many", esmtp.NewReply(421, esmtp.EnhancedCode{4, 3, 2},
 			"Too many connections, try again later")
 	}
-	if l.cfg.MaxPerClient > 0 && l.byClient[c.remote] >= l.cfg.MaxPerClient {
+	if c.cfg.MaxPerClient > 0 && l.byClient[c.remote] >= c.cfg.MaxPerClient {
 		return "too_many_client", esmtp.NewReply(421, esmtp.EnhancedCode{4, 7, 0},
 			"Too many connections from your address, try again later")
 	}
