@@ -30,6 +30,7 @@ type gate struct {
 	relay  *mxsim.Relay
 	pool   *relay.Pool
 	server *proxy.Server
+	engine *policy.Engine
 	log    *logBuffer
 	done   chan error
 }
@@ -89,6 +90,7 @@ func start(t *testing.T, cfg proxy.Config, v policy.Verifier, faults ...mxsim.Be
 		Upstreams: []string{"127.0.0.1:10026"}, Hostname: cfg.Hostname, Timeout: 90 * time.Second,
 		Dial: g.relay.DialContext,
 	}, logger)
+	g.engine = engine
 	g.server = proxy.New(cfg, engine, g.pool, logger)
 	go func() { g.done <- g.server.Serve(g.l) }()
 	return g

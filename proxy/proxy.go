@@ -189,6 +189,10 @@ func (s *Server) serve(l net.Listener, implicitTLS bool) error {
 		_ = l.Close()
 		return smtp.ErrServerClosed
 	}
+	networks := func() []netip.Prefix { return s.state.Load().cfg.ProxyProtocolNetworks }
+	l = newHeaderListener(l, networks, func(kind string, remote net.Addr, err error) {
+		s.connectionEvent(wire.Event{Kind: kind, Remote: remote, Detail: err.Error()})
+	})
 	wl := wire.NewListener(l, s.state.Load().wire, implicitTLS)
 	s.listeners = append(s.listeners, wl)
 	s.mu.Unlock()

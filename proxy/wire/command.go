@@ -66,6 +66,8 @@ func (c *Conn) dispatch(line []byte) {
 		c.xforwardCommand(arg)
 	case "STARTTLS":
 		c.startTLS(arg)
+	case "AUTH":
+		c.auth(arg)
 	case "HELP":
 		c.out = esmtp.NewReply(214, okCode,
 			"Commands: EHLO HELO MAIL RCPT DATA RSET NOOP VRFY QUIT").Append(c.out, false)
@@ -76,7 +78,7 @@ func (c *Conn) dispatch(line []byte) {
 	case "GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE":
 		c.answer(500, badSyntax, "This is an SMTP server, not HTTP")
 		c.closing = true
-	case "EXPN", "TURN", "ETRN", "SEND", "SOML", "SAML", "AUTH", "XCLIENT", "LHLO":
+	case "EXPN", "TURN", "ETRN", "SEND", "SOML", "SAML", "XCLIENT", "LHLO":
 		c.answer(502, noCommand, name+" is not offered")
 	default:
 		c.answer(500, badSyntax, "Command not recognized")
@@ -204,6 +206,9 @@ func (c *Conn) extensions() []string {
 	lines := append([]string{c.cfg.Hostname}, c.cfg.Extensions()...)
 	if c.cfg.TLS != nil && c.tls == nil {
 		lines = append(lines, "STARTTLS")
+	}
+	if mechanisms := c.mechanisms(); len(mechanisms) > 0 && c.login == "" {
+		lines = append(lines, "AUTH "+strings.Join(mechanisms, " "))
 	}
 	if contains(c.cfg.XForwardNetworks, c.remote) {
 		lines = append(lines, "XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE")

@@ -40,6 +40,8 @@ type Conn struct {
 	closing  bool        // close once the replies are sent
 
 	tls      *tls.Conn // nil: plaintext
+	onAuth   func(Login) esmtp.Reply
+	login    string // of the AUTH that succeeded
 	helo     string
 	extended bool // EHLO, not HELO
 	xforward esmtp.XForward
@@ -86,6 +88,13 @@ func (c *Conn) Mail() *esmtp.Mail { return c.mail }
 
 // Rcpt is the RCPT command in hand.
 func (c *Conn) Rcpt() *esmtp.Rcpt { return c.rcpt }
+
+// OnAuth sets what answers AUTH, with the relay's reply; 235 means that the client is who
+// it says. The session sets it when it begins.
+func (c *Conn) OnAuth(f func(Login) esmtp.Reply) { c.onAuth = f }
+
+// User is the login name that AUTH proved, "" without.
+func (c *Conn) User() string { return c.login }
 
 // Draining says whether the server is shutting down.
 func (c *Conn) Draining() bool { return c.l.Draining() }

@@ -56,7 +56,7 @@ func (c *Conn) handshake() error {
 		return io.EOF
 	}
 	c.Conn, c.tls = t, t
-	c.helo, c.xforward, c.trusted = "", esmtp.XForward{}, false
+	c.helo, c.xforward, c.trusted, c.login = "", esmtp.XForward{}, false, ""
 	c.event("tls", "")
 	return nil
 }

@@ -63,8 +63,22 @@ type Config struct {
 	HardErrorLimit   int             // errors of a direct client before 421
 	ErrorDelay       time.Duration   // Postfix's smtpd_error_sleep_time
 	TLS              *tls.Config     // of STARTTLS and implicit TLS; nil = not offered
-	Event            func(Event)     // told about connections; may be nil
+	// Auth is the mechanisms (PLAIN, LOGIN) that direct clients are offered now, without TLS only
+	// if AuthWithoutTLS; nil = none. The session answers: see Conn.OnAuth.
+	Auth           func() []string
+	AuthWithoutTLS bool
+	Event          func(Event) // told about connections; may be nil
 }
+
+// Login is a client's AUTH command, complete: to be tried at the relay. String hides the
+// password, so that it gets into no log.
+type Login struct {
+	Mechanism      string // PLAIN or LOGIN
+	User, Password string
+}
+
+// String names the user only.
+func (l Login) String() string { return l.Mechanism + " of " + l.User }
 
 // Event is something that happened to a connection, for the log and the counters.
 type Event struct {
