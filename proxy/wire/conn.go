@@ -13,6 +13,9 @@ import (
 	"github.com/rcptgate/rcptgate/internal/esmtp"
 )
 
+// keepOut is the largest buffer for replies that a waiting connection keeps.
+const keepOut = 512
+
 // flushAt is how many octets of replies are held back at most while more commands wait.
 const flushAt = 16 << 10
 
@@ -66,6 +69,7 @@ type Conn struct {
 func newConn(nc net.Conn, l *Listener) *Conn {
 	c := &Conn{Conn: nc, raw: nc, cfg: l.cfg.Load(), l: l, gone: make(chan struct{})}
 	c.remote, c.port = remoteAddr(nc.RemoteAddr())
+	c.in.attach(nc)
 	return c
 }
 
@@ -340,8 +344,7 @@ func (c *Conn) flushWithin(d time.Duration) error {
 		}
 	}
 	_, err := c.Conn.Write(c.out)
-	c.out = c.out[:0]
-	if cap(c.out) > 2*flushAt {
+	if c.out = c.out[:0]; cap(c.out) > 2*flushAt {
 		c.out = nil
 	}
 	if err != nil {
@@ -380,6 +383,9 @@ func (c *Conn) readLine() ([]byte, error) {
 // wait reads once, so that Drain can end it where the connection is idle.
 func (c *Conn) wait(deadline time.Time) error {
 	idle := !c.inTx && (!c.trusted || c.messages > 0)
+	if len(c.out) == 0 && cap(c.out) > keepOut {
+		c.out = nil
+	}
 	c.mu.Lock()
 	c.waiting = idle
 	err := c.raw.SetReadDeadline(deadline)

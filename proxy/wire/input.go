@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 )
 
 const (
@@ -12,17 +13,36 @@ const (
 	bigInput   = 64 << 10 // for messages: one read, one scan, one write
 )
 
-// input is what the client sent and nobody took yet. It uses a small buffer for commands
-// and borrows a big one for messages.
+// input is what the client sent and nobody took yet. It borrows a small buffer for commands
+// and a big one for messages. A connection that waits for a command holds none, where the
+// socket can be read without: see readSocket.
 type input struct {
 	buf   []byte // small or big
 	r, w  int
-	small []byte
+	small *[smallInput]byte
 	big   *[bigInput]byte
 	err   error // what the last read ended with; sticky, but not for a timeout
+
+	socket syscall.RawConn // nil: read through net.Conn
+	onRead func(fd uintptr) bool
+	n      int
+	errno  error
 }
 
-var bigPool = sync.Pool{New: func() any { return new([bigInput]byte) }}
+var (
+	smallPool = sync.Pool{New: func() any { return new([smallInput]byte) }}
+	bigPool   = sync.Pool{New: func() any { return new([bigInput]byte) }}
+)
+
+// attach lets c be read without a buffer while there is nothing to read.
+func (in *input) attach(c net.Conn) {
+	in.socket = nil
+	if sc, ok := c.(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
+			in.socket, in.onRead = raw, in.readSocket
+		}
+	}
+}
 
 func (in *input) len() int      { return in.w - in.r }
 func (in *input) bytes() []byte { return in.buf[in.r:in.w] }
@@ -47,10 +67,6 @@ func (in *input) fill(c net.Conn) error {
 	if in.err != nil {
 		return in.err
 	}
-	if in.buf == nil {
-		in.small = make([]byte, smallInput)
-		in.buf = in.small
-	}
 	switch {
 	case in.r == in.w:
 		in.r, in.w = 0, 0
@@ -58,10 +74,10 @@ func (in *input) fill(c net.Conn) error {
 		in.w = copy(in.buf, in.bytes())
 		in.r = 0
 	}
-	if in.w == len(in.buf) {
+	if in.w == len(in.buf) && in.w > 0 {
 		return io.ErrShortBuffer
 	}
-	n, err := c.Read(in.buf[in.w:])
+	n, err := in.read(c)
 	in.w += n
 	if n > 0 {
 		return nil // an error behind these octets comes again
@@ -75,12 +91,64 @@ func (in *input) fill(c net.Conn) error {
 	return err
 }
 
+func (in *input) read(c net.Conn) (int, error) {
+	if in.socket == nil {
+		in.borrow()
+		return c.Read(in.buf[in.w:])
+	}
+	if err := in.socket.Read(in.onRead); err != nil {
+		return 0, err
+	}
+	if in.errno == nil && in.n == 0 {
+		return 0, io.EOF
+	}
+	return max(in.n, 0), in.errno
+}
+
+// readSocket reads what there is, and gives the buffer back before it waits for more.
+func (in *input) readSocket(fd uintptr) bool {
+	in.borrow()
+	for {
+		in.n, in.errno = syscall.Read(int(fd), in.buf[in.w:])
+		switch {
+		case in.errno == syscall.EINTR:
+		case in.errno == syscall.EAGAIN:
+			if in.w == 0 {
+				in.release()
+			}
+			return false
+		default:
+			return true
+		}
+	}
+}
+
+func (in *input) borrow() {
+	if in.buf == nil {
+		in.small = smallPool.Get().(*[smallInput]byte) //nolint:forcetypeassert // the pool holds nothing else
+		in.buf = in.small[:]
+	}
+}
+
+// release gives the small buffer back. What is in it is lost.
+func (in *input) release() {
+	if in.small != nil && in.big == nil {
+		smallPool.Put(in.small)
+		in.small, in.buf, in.r, in.w = nil, nil, 0, 0
+	}
+}
+
 // grow borrows a big buffer, shrink gives it back once what is left fits the small one.
 func (in *input) grow() {
-	if in.big == nil {
-		in.big = bigPool.Get().(*[bigInput]byte) //nolint:forcetypeassert // the pool holds nothing else
-		in.w = copy(in.big[:], in.bytes())
-		in.r, in.buf = 0, in.big[:]
+	if in.big != nil {
+		return
+	}
+	in.big = bigPool.Get().(*[bigInput]byte) //nolint:forcetypeassert // the pool holds nothing else
+	in.w = copy(in.big[:], in.bytes())
+	in.r, in.buf = 0, in.big[:]
+	if in.small != nil {
+		smallPool.Put(in.small)
+		in.small = nil
 	}
 }
 
@@ -88,11 +156,11 @@ func (in *input) shrink() {
 	if in.big == nil || in.len() > smallInput {
 		return
 	}
-	if in.small == nil {
-		in.small = make([]byte, smallInput)
+	rest, big := in.bytes(), in.big
+	in.big, in.buf, in.r, in.w = nil, nil, 0, 0
+	if len(rest) > 0 {
+		in.borrow()
+		in.w = copy(in.buf, rest)
 	}
-	in.w = copy(in.small, in.bytes())
-	in.r, in.buf = 0, in.small
-	bigPool.Put(in.big)
-	in.big = nil
+	bigPool.Put(big)
 }
