@@ -23,6 +23,7 @@ type transaction struct {
 	started time.Time
 
 	queue    []*recipient // from the one in hand on
+	waited   int          // of queue: those known to be decided
 	asked    int          // recipients put to the policy, not refused so far
 	accepted int
 	deferred int // 4yz
@@ -40,6 +41,13 @@ type recipient struct {
 	relayErr error
 }
 
+// alreadyDecided is for recipients that need no wait. Never sent to.
+var alreadyDecided = func() chan struct{} {
+	ch := make(chan struct{})
+	close(ch)
+	return ch
+}()
+
 // answer is the reply to the RCPT in hand.
 func (t *transaction) answer(cmd *esmtp.Rcpt) esmtp.Reply {
 	if len(t.queue) == 0 || t.queue[0].cmd != cmd {
@@ -48,17 +56,15 @@ func (t *transaction) answer(cmd *esmtp.Rcpt) esmtp.Reply {
 	t.ask(t.s.conn.Upcoming())
 	// Those that came together are waited for together. Each has the same budget and they
 	// started at the same time, so this takes no longer than one of them may.
-	group := t.queue
-	for _, r := range group {
-		if r.reply.IsZero() {
-			t.s.conn.Await(r.decided, t.ask)
-		}
+	for group := len(t.queue); t.waited < group; t.waited++ {
+		t.s.conn.Await(t.queue[t.waited].decided, t.ask)
 	}
-	if group[0].reply.IsZero() {
+	if t.queue[0].reply.IsZero() {
 		t.forward()
 	}
 	r := t.queue[0]
 	t.queue = t.queue[1:]
+	t.waited--
 	t.count(r)
 	t.logRecipient(r)
 	return r.reply
@@ -67,11 +73,10 @@ func (t *transaction) answer(cmd *esmtp.Rcpt) esmtp.Reply {
 // ask has recipients decided, side by side.
 func (t *transaction) ask(cmds []*esmtp.Rcpt) {
 	for _, cmd := range cmds {
-		r := &recipient{cmd: cmd, decided: make(chan struct{})}
+		r := &recipient{cmd: cmd, decided: alreadyDecided}
 		t.queue = append(t.queue, r)
 		if limit := t.st.cfg.MaxRecipients; limit > 0 && t.asked >= limit {
 			r.reply = tooMany
-			close(r.decided)
 			continue
 		}
 		t.asked++
@@ -79,9 +84,9 @@ func (t *transaction) ask(cmds []*esmtp.Rcpt) {
 		tx.Recipients = t.accepted
 		var now bool
 		if r.decision, now = t.st.policy.Now(&tx, *cmd); now {
-			close(r.decided)
 			continue
 		}
+		r.decided = make(chan struct{})
 		go func() {
 			defer close(r.decided)
 			r.decision = t.st.policy.Rcpt(context.Background(), &tx, *r.cmd)
