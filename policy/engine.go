@@ -39,7 +39,6 @@ type Transaction struct {
 	Client      Client
 	Mail        esmtp.Mail
 	Budget      *verify.Budget // the waiting of all recipients together; nil: only each one's own
-	Recipients  int            // decided so far
 }
 
 // Verifier answers what is known about a mailbox. It has no error: not knowing is a verdict.

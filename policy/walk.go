@@ -12,7 +12,7 @@ import (
 
 // walk is one recipient on its way through the rules. It belongs to one goroutine.
 type walk struct {
-	facts facts // what conditions see; points back here for the lazy names
+	facts *facts // what conditions see, once one needs it; points back here for the lazy names
 
 	ctx      context.Context // of the one call of Rcpt that the walk is
 	verifier Verifier
@@ -21,7 +21,6 @@ type walk struct {
 	trace    bool
 	start    time.Time
 
-	ready bool // facts are filled
 	now   bool // do not wait: see Engine.Now
 	stuck bool // a condition needs a verdict that has to be waited for
 
@@ -63,12 +62,11 @@ func newWalk(
 // environment is what conditions see. It is made when the first one is evaluated that is not
 // built in.
 func (w *walk) environment() *facts {
-	if w.ready {
-		return &w.facts
+	if w.facts != nil {
+		return w.facts
 	}
-	w.ready = true
 	tx := w.tx
-	w.facts = facts{
+	w.facts = &facts{
 		Client: clientFacts{
 			Name:  strings.ToLower(tx.Client.Name),
 			Helo:  tx.Client.Helo,
@@ -84,7 +82,7 @@ func (w *walk) environment() *facts {
 	if tx.Client.Addr.IsValid() {
 		w.facts.Client.Addr = tx.Client.Addr.Unmap().WithZone("").String()
 	}
-	return &w.facts
+	return w.facts
 }
 
 func factsOf(a esmtp.Address) addressFacts {

@@ -72,34 +72,39 @@ func (t *transaction) answer(cmd *esmtp.Rcpt) esmtp.Reply {
 
 // ask has recipients decided, side by side.
 func (t *transaction) ask(cmds []*esmtp.Rcpt) {
-	for _, cmd := range cmds {
-		r := &recipient{cmd: cmd, decided: alreadyDecided}
+	all := make([]recipient, len(cmds))
+	for i, cmd := range cmds {
+		r := &all[i]
+		r.cmd, r.decided = cmd, alreadyDecided
 		t.queue = append(t.queue, r)
 		if limit := t.st.cfg.MaxRecipients; limit > 0 && t.asked >= limit {
 			r.reply = tooMany
 			continue
 		}
 		t.asked++
-		tx := t.decide // the engine reads it while later recipients are asked about
-		tx.Recipients = t.accepted
 		var now bool
-		if r.decision, now = t.st.policy.Now(&tx, *cmd); now {
-			continue
+		if r.decision, now = t.st.policy.Now(&t.decide, *cmd); !now {
+			t.find(r)
 		}
-		r.decided = make(chan struct{})
-		go func() {
-			defer close(r.decided)
-			r.decision = t.st.policy.Rcpt(context.Background(), &tx, *r.cmd)
-		}()
 	}
+}
+
+// find has the recipient decided beside the session.
+func (t *transaction) find(r *recipient) {
+	decided := make(chan struct{})
+	r.decided = decided
+	go func() {
+		defer close(decided)
+		r.decision = t.st.policy.Rcpt(context.Background(), &t.decide, *r.cmd)
+	}()
 }
 
 // forward gives the recipient in hand its reply: the policy's refusal, or the relay's
 // answer. The accepted ones behind it that are decided too go to the relay in the same
 // write, as far as the order allows.
 func (t *transaction) forward() {
-	var batch []*recipient
-	var cmds []esmtp.Rcpt
+	batch := make([]*recipient, 0, len(t.queue))
+	cmds := make([]esmtp.Rcpt, 0, len(t.queue))
 	for _, r := range t.queue {
 		if !isClosed(r.decided) {
 			break
