@@ -46,7 +46,7 @@ func buildVerification(
 	}
 	lookup, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	relayAddrs, err := mx.RelayAddrs(lookup, cfg.RelayConfig().Upstreams)
+	relayAddrs, err := mx.RelayAddrs(lookup, cfg.UpstreamAddresses())
 	if err != nil {
 		log.Warn("relay has no address yet", "error", err.Error())
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/rcptgate/rcptgate/verify/probe"
 )
 
-// ProxyConfig is the configuration of the SMTP front.
+// ProxyConfig is the configuration of the SMTP front, without its certificate and its hooks.
 func (c *Config) ProxyConfig() proxy.Config {
 	p := c.Proxy
 	return proxy.Config{
@@ -34,13 +34,17 @@ func (c *Config) ProxyConfig() proxy.Config {
 		ErrorDelay:           time.Duration(p.ErrorDelay),
 		TransactionBudget:    time.Duration(c.Verify.TransactionBudget),
 		RedactLog:            c.Log.Redact,
+
+		Auth:                  p.Auth,
+		AuthWithoutTLS:        p.AuthWithoutTLS,
+		ProxyProtocolNetworks: prefixes(p.ProxyProtocolNetworks),
 	}
 }
 
 // RelayConfig is the configuration of the connections to the relay.
 func (c *Config) RelayConfig() relay.Config {
 	return relay.Config{
-		Upstreams:   stringsOf(c.Relay.Upstreams),
+		Upstreams:   c.UpstreamAddresses(),
 		Hostname:    c.Hostname(),
 		Timeout:     time.Duration(c.Relay.Timeout),
 		MaxIdle:     c.Relay.MaxIdle,
@@ -154,8 +158,8 @@ func (c *Config) ownNames() []string {
 // relayHosts are the names of relays that are not addresses.
 func (c *Config) relayHosts() []string {
 	var hosts []string
-	for _, upstream := range c.Relay.Upstreams {
-		host, _ := upstream.hostPort()
+	for _, upstream := range c.upstreams() {
+		host, _ := upstream.Address.hostPort()
 		if _, err := netip.ParseAddr(host); err != nil && host != "" {
 			hosts = append(hosts, host)
 		}

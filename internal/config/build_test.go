@@ -27,9 +27,16 @@ bare_newline = "normalize"
 soft_error_limit = 6
 hard_error_limit = 7
 error_delay = "8s"
+auth = false
+auth_without_tls = true
+proxy_protocol_networks = ["203.0.113.0/24"]
 [relay]
 upstreams = ["relay.example.com:9", "192.0.2.2:9"]
 timeout = "9s"
+data_done_timeout = "10s"
+tls = "verify"
+tls_wrappermode = true
+tls_server_name = "relay.example.net"
 max_idle = 11
 idle_timeout = "11s"
 [verify]
@@ -108,6 +115,7 @@ redact = false
 // notFromTheFile are fields that no key is for: a new field of a package is either read from the
 // file or listed here.
 var notFromTheFile = map[string]bool{
+	"proxy.Config.TLS": true, "proxy.Config.Hooks": true,
 	"relay.Config.Dial": true, "policy.Config.Rules": true, "verify.Config.Log": true,
 	"dns.Config.ResolvConf": true, "dns.Config.Dial": true, "dns.Config.Log": true,
 	"mx.FilterConfig.Relay": true, "mx.FilterConfig.Interfaces": true,

@@ -1,16 +1,12 @@
 package config
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
 	"github.com/rcptgate/rcptgate/policy"
@@ -29,7 +25,9 @@ type checker struct {
 func (c *Config) check(faults Errors) Errors {
 	k := &checker{Config: c, faults: faults}
 	k.listeners()
-	k.upstreams()
+	k.tlsFiles()
+	k.relays()
+	k.relayTLS()
 	k.names()
 	k.senders()
 	k.internalDomains()
@@ -67,35 +65,76 @@ func (c *Config) where(key string) position {
 	return position{1, 1}
 }
 
+// listener is an element of a list of listeners.
+type listener struct {
+	list, key string // of the list, and of the element
+	endpoint  Endpoint
+}
+
+// smtpListeners are those that mail comes in through.
+func (c *Config) smtpListeners() []listener {
+	var all []listener
+	for list, endpoints := range map[string][]Endpoint{
+		"proxy.listen": c.Proxy.Listen, "proxy.tls_listen": c.Proxy.TLSListen,
+	} {
+		for i, endpoint := range endpoints {
+			all = append(all, listener{list, list + "." + strconv.Itoa(i), endpoint})
+		}
+	}
+	slices.SortFunc(all, func(a, b listener) int { return strings.Compare(a.key, b.key) })
+	return all
+}
+
 // listeners: there must be one, each only once, and one beyond loopback needs to say for whom.
 func (k *checker) listeners() {
-	if len(k.Proxy.Listen) == 0 {
+	if len(k.Proxy.Listen)+len(k.Proxy.TLSListen) == 0 {
 		k.add("proxy.listen", "is empty: nothing to listen on", `write ["127.0.0.1:10025"]`)
 	}
 	seen := map[Endpoint]string{}
-	for i, endpoint := range k.Proxy.Listen {
-		key := "proxy.listen." + strconv.Itoa(i)
-		if endpoint == "" {
-			k.add(key, "is empty", `write "host:port" or "unix:/path"`)
+	for _, l := range k.smtpListeners() {
+		if l.endpoint == "" {
+			k.add(l.key, "is empty", `write "host:port" or "unix:/path"`)
 			continue
 		}
-		_, port := endpoint.hostPort()
-		_, isUnix := endpoint.Unix()
-		if first, twice := seen[endpoint]; twice && (isUnix || port != 0) { // 0 is any free port
-			k.add(key, "is listed twice, first as "+displayKey(first), "take one out")
-		}
-		seen[endpoint] = key
-		if !endpoint.loopback() && !k.IsSet("proxy.client_networks") {
-			k.add(key, fmt.Sprintf("%q is open to other machines, but proxy.client_networks is not set",
-				endpoint),
+		k.once(seen, l.key, l.endpoint)
+		if !l.endpoint.Loopback() && !k.IsSet("proxy.client_networks") {
+			k.add(l.key, fmt.Sprintf("%q is open to other machines, but proxy.client_networks is not set",
+				l.endpoint),
 				`set proxy.client_networks to the networks that may connect, such as ["192.0.2.0/24"]`+
 					`, or listen on 127.0.0.1`)
 		}
 	}
+	if k.HTTP.Listen != "" {
+		k.once(seen, "http.listen", k.HTTP.Listen)
+	}
 }
 
-// loopback tells whether only this machine can connect.
-func (e Endpoint) loopback() bool {
+// once refuses an address that is listened on already.
+func (k *checker) once(seen map[Endpoint]string, key string, endpoint Endpoint) {
+	_, port := endpoint.hostPort()
+	_, isUnix := endpoint.Unix()
+	if first, twice := seen[endpoint]; twice && (isUnix || port != 0) { // 0 is any free port
+		k.add(key, "is listed twice, first as "+displayKey(first), "take one out")
+	}
+	seen[endpoint] = key
+}
+
+// tlsFiles: a certificate needs its key, and TLS needs both.
+func (k *checker) tlsFiles() {
+	p := k.Proxy
+	const fix = `set both, or neither: "" offers no TLS`
+	switch {
+	case p.TLSCertFile == "" && p.TLSKeyFile != "":
+		k.add("proxy.tls_key_file", "is set, but proxy.tls_cert_file is not", fix)
+	case p.TLSCertFile != "" && p.TLSKeyFile == "":
+		k.add("proxy.tls_cert_file", "is set, but proxy.tls_key_file is not", fix)
+	case p.TLSCertFile == "" && len(p.TLSListen) > 0:
+		k.add("proxy.tls_listen", "needs a certificate", "set proxy.tls_cert_file and proxy.tls_key_file")
+	}
+}
+
+// Loopback tells whether only this machine can connect.
+func (e Endpoint) Loopback() bool {
 	if _, ok := e.Unix(); ok {
 		return true
 	}
@@ -110,151 +149,6 @@ func (e Endpoint) loopback() bool {
 func isLocalhost(host string) bool {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	return host == "localhost" || strings.HasSuffix(host, ".localhost")
-}
-
-// upstreams: there must be one, and none may be this gate itself, which would loop.
-func (k *checker) upstreams() {
-	if len(k.Relay.Upstreams) == 0 {
-		k.add("relay.upstreams", "is empty: accepted mail has nowhere to go",
-			`write the relay's address, such as ["127.0.0.1:10026"]`)
-	}
-	for i, upstream := range k.Relay.Upstreams {
-		key := "relay.upstreams." + strconv.Itoa(i)
-		host, port := upstream.hostPort()
-		if _, ok := upstream.Unix(); !ok && (host == "" || port == 0) {
-			k.add(key, fmt.Sprintf("%q has no host and port to connect to", upstream),
-				`write "host:port" or "unix:/path"`)
-			continue
-		}
-		for _, listener := range k.Proxy.Listen {
-			lhost, _ := listener.hostPort()
-			if sameEndpoint(upstream, listener, place{literalAddrs(host), literalAddrs(lhost), nil}) {
-				k.addLoop(key, upstream, listener)
-			}
-		}
-	}
-}
-
-func (k *checker) addLoop(key string, upstream, listener Endpoint) {
-	k.add(key, fmt.Sprintf("%q is this gate itself (proxy.listen %q): mail would go round in circles",
-		upstream, listener),
-		"write the address of the relay behind it, such as a re-injection smtpd on port 10026")
-}
-
-// literalAddrs are the addresses of a host that needs no lookup.
-func literalAddrs(host string) []netip.Addr {
-	if addr, err := netip.ParseAddr(host); err == nil {
-		return []netip.Addr{addr.Unmap().WithZone("")}
-	}
-	if isLocalhost(host) {
-		return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
-	}
-	return nil
-}
-
-// place is what is known of the addresses of two endpoints.
-type place struct {
-	upstream, listener []netip.Addr
-	own                []netip.Addr // of this machine's interfaces
-}
-
-// sameEndpoint tells whether a connection to upstream would arrive at listener.
-func sameEndpoint(upstream, listener Endpoint, at place) bool {
-	upath, isUnix := upstream.Unix()
-	if lpath, ok := listener.Unix(); ok || isUnix {
-		return ok && isUnix && filepath.Clean(upath) == filepath.Clean(lpath)
-	}
-	lhost, lport := listener.hostPort()
-	uhost, uport := upstream.hostPort()
-	if lport != uport || lport == 0 {
-		return false
-	}
-	if strings.EqualFold(strings.TrimSuffix(uhost, "."), strings.TrimSuffix(lhost, ".")) {
-		return true
-	}
-	everywhere := lhost == "" || slices.ContainsFunc(at.listener, netip.Addr.IsUnspecified)
-	for _, addr := range at.upstream {
-		// Linux takes a connection to the unspecified address for one to loopback.
-		local := addr.IsLoopback() || addr.IsUnspecified() || slices.Contains(at.own, addr)
-		switch {
-		case everywhere && local, slices.Contains(at.listener, addr):
-			return true
-		case addr.IsUnspecified() && slices.ContainsFunc(at.listener, netip.Addr.IsLoopback):
-			return true
-		}
-	}
-	return false
-}
-
-// checkMachine looks for loops that only this machine's interfaces and its resolver can tell.
-func (c *Config) checkMachine() Errors {
-	k := &checker{Config: c}
-	k.domainFiles()
-	own := interfaceAddrs()
-	for i, upstream := range c.Relay.Upstreams {
-		host, port := upstream.hostPort()
-		if port == 0 {
-			continue
-		}
-		for _, listener := range c.Proxy.Listen {
-			lhost, lport := listener.hostPort()
-			if lport != port {
-				continue
-			}
-			if sameEndpoint(upstream, listener, place{lookup(host), lookup(lhost), own}) {
-				k.addLoop("relay.upstreams."+strconv.Itoa(i), upstream, listener)
-			}
-		}
-	}
-	return k.faults
-}
-
-// domainFiles reads the lists of internal domains once: a list that is not there would send probes
-// for domains that are our own.
-func (k *checker) domainFiles() {
-	for i, entry := range k.Verify.InternalDomains {
-		if !strings.HasPrefix(entry, "file:") {
-			continue
-		}
-		if _, err := mx.NewDomains([]string{entry}); err != nil {
-			k.add("verify.internal_domains."+strconv.Itoa(i), printable(err.Error()),
-				"make the file readable for the user that runs rcptgate: one domain a line")
-		}
-	}
-}
-
-// lookup asks the system for the addresses of a name. A failure is not a fault of the file: serve
-// says what it sees when it listens and connects.
-func lookup(host string) []netip.Addr {
-	if addrs := literalAddrs(host); addrs != nil || host == "" {
-		return addrs
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		return nil
-	}
-	for i := range addrs {
-		addrs[i] = addrs[i].Unmap()
-	}
-	return addrs
-}
-
-func interfaceAddrs() []netip.Addr {
-	list, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil // then only what the file says counts
-	}
-	var addrs []netip.Addr
-	for _, a := range list {
-		if ipnet, ok := a.(*net.IPNet); ok {
-			if addr, ok := netip.AddrFromSlice(ipnet.IP); ok {
-				addrs = append(addrs, addr.Unmap())
-			}
-		}
-	}
-	return addrs
 }
 
 // names: what we call ourselves must be a host name (RFC 5321 section 4.1.1.1).
@@ -326,6 +220,12 @@ func (k *checker) times() {
 				"the client would give up before the answer", p.ReplyLimit, v.RcptBudget, r.Timeout, sum),
 			"shorten relay.timeout, or raise reply_limit here and the client's own "+
 				"(Postfix: smtpd_proxy_timeout)")
+	}
+	if r.DataDoneTimeout >= p.ReplyLimit {
+		k.add("relay.data_done_timeout", fmt.Sprintf(
+			"%v is not less than proxy.reply_limit (%v): the client would give up before the answer",
+			r.DataDoneTimeout, p.ReplyLimit), "shorten it, or raise reply_limit here and the client's own "+
+			"(Postfix: smtpd_proxy_timeout)")
 	}
 }
 

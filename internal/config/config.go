@@ -20,8 +20,10 @@
 // # Limits
 //
 // Load refuses files above 8 MiB. Parse touches neither the network nor other files; Load looks up
-// the names of relays to find a relay that is this gate itself, and reads the lists that
-// internal_domains names with "file:".
+// the names of relays to find a relay that is this gate itself, and reads the files that the
+// configuration names: the lists of internal_domains, the certificate and its key, the
+// certificates that the relay's is checked against, and the relay's passwords. A Config of Parse
+// has no passwords and no certificates.
 package config
 
 import (
@@ -44,33 +46,58 @@ type Config struct {
 	name string
 	pos  positions
 	text positions
+	also files
 }
 
 // Proxy is [proxy]: the SMTP server that clients talk to.
 type Proxy struct {
-	Listen               []Endpoint `toml:"listen"`
-	Hostname             string     `toml:"hostname"`
-	ClientNetworks       []Network  `toml:"client_networks"`
-	XForwardNetworks     []Network  `toml:"xforward_networks"`
-	ClientTimeout        Duration   `toml:"client_timeout" min:"1ms"`
-	ReplyLimit           Duration   `toml:"reply_limit" min:"1ms"`
-	MaxMessageSize       Size       `toml:"max_message_size" min:"1"`
-	MaxRecipients        int        `toml:"max_recipients" min:"1"`
-	MaxConnections       int        `toml:"max_connections" min:"1"`
-	MaxClientConnections int        `toml:"max_client_connections" min:"0"`
-	MinDataRate          Size       `toml:"min_data_rate" min:"0"`
-	BareNewline          string     `toml:"bare_newline" enum:"reject,normalize"`
-	SoftErrorLimit       int        `toml:"soft_error_limit" min:"1"`
-	HardErrorLimit       int        `toml:"hard_error_limit" min:"1"`
-	ErrorDelay           Duration   `toml:"error_delay" min:"0s"`
+	Listen       []Endpoint `toml:"listen"`
+	TLSListen    []Endpoint `toml:"tls_listen"`
+	Hostname     string     `toml:"hostname"`
+	TLSCertFile  string     `toml:"tls_cert_file"`
+	TLSKeyFile   string     `toml:"tls_key_file"`
+	DrainTimeout Duration   `toml:"drain_timeout" min:"1ms"`
+
+	ClientNetworks        []Network `toml:"client_networks"`
+	XForwardNetworks      []Network `toml:"xforward_networks"`
+	ProxyProtocolNetworks []Network `toml:"proxy_protocol_networks"`
+
+	Auth           bool `toml:"auth"`
+	AuthWithoutTLS bool `toml:"auth_without_tls"`
+
+	ClientTimeout        Duration `toml:"client_timeout" min:"1ms"`
+	ReplyLimit           Duration `toml:"reply_limit" min:"1ms"`
+	MaxMessageSize       Size     `toml:"max_message_size" min:"1"`
+	MaxRecipients        int      `toml:"max_recipients" min:"1"`
+	MaxConnections       int      `toml:"max_connections" min:"1"`
+	MaxClientConnections int      `toml:"max_client_connections" min:"0"`
+	MinDataRate          Size     `toml:"min_data_rate" min:"0"`
+	BareNewline          string   `toml:"bare_newline" enum:"reject,normalize"`
+	SoftErrorLimit       int      `toml:"soft_error_limit" min:"1"`
+	HardErrorLimit       int      `toml:"hard_error_limit" min:"1"`
+	ErrorDelay           Duration `toml:"error_delay" min:"0s"`
 }
 
 // Relay is [relay]: the server that accepted mail goes to.
 type Relay struct {
-	Upstreams   []Endpoint `toml:"upstreams"`
-	Timeout     Duration   `toml:"timeout" min:"1ms"`
-	MaxIdle     int        `toml:"max_idle" min:"1"`
-	IdleTimeout Duration   `toml:"idle_timeout" min:"1ms"`
+	Upstreams       []Endpoint `toml:"upstreams"`
+	Upstream        []Upstream `toml:"upstream"`
+	Timeout         Duration   `toml:"timeout" min:"1ms"`
+	DataDoneTimeout Duration   `toml:"data_done_timeout" min:"1ms"`
+	MaxIdle         int        `toml:"max_idle" min:"1"`
+	IdleTimeout     Duration   `toml:"idle_timeout" min:"1ms"`
+	TLS             string     `toml:"tls" enum:"none,may,encrypt,verify"`
+	TLSWrapperMode  bool       `toml:"tls_wrappermode"`
+	TLSCAFile       string     `toml:"tls_ca_file"`
+	TLSServerName   string     `toml:"tls_server_name"`
+	PasswordFile    string     `toml:"password_file"`
+}
+
+// Upstream is one [[relay.upstream]], for relays that are not all alike.
+type Upstream struct {
+	Address  Endpoint `toml:"address"`
+	Priority int      `toml:"priority" min:"0" max:"65535"`
+	Weight   int      `toml:"weight" min:"1" max:"65535"`
 }
 
 // Verify is [verify]: what is asked of the recipients' own mail servers.
@@ -153,6 +180,17 @@ type Log struct {
 	Level  string `toml:"level" enum:"debug,info,warn,error"`
 	Format string `toml:"format" enum:"text,json"`
 	Redact bool   `toml:"redact"`
+	Levels Levels `toml:"levels"`
+}
+
+// Levels is [log.levels]: for single packages, a level other than that of all; "" is that one.
+type Levels struct {
+	Proxy  string `toml:"proxy" enum:",debug,info,warn,error"`
+	Relay  string `toml:"relay" enum:",debug,info,warn,error"`
+	Policy string `toml:"policy" enum:",debug,info,warn,error"`
+	Verify string `toml:"verify" enum:",debug,info,warn,error"`
+	Probe  string `toml:"probe" enum:",debug,info,warn,error"`
+	DNS    string `toml:"dns" enum:",debug,info,warn,error"`
 }
 
 // Default returns the configuration of an empty file.
@@ -170,6 +208,8 @@ func Default() *Config {
 func defaultProxy() Proxy {
 	return Proxy{
 		Listen:           []Endpoint{"127.0.0.1:10025"},
+		DrainTimeout:     Duration(25 * time.Second), // service managers kill after 30 s or more
+		Auth:             true,
 		ClientNetworks:   loopback(),
 		XForwardNetworks: loopback(),
 		ClientTimeout:    Duration(5 * time.Minute),
@@ -187,10 +227,12 @@ func defaultProxy() Proxy {
 
 func defaultRelay() Relay {
 	return Relay{
-		Upstreams:   []Endpoint{"127.0.0.1:10026"},
-		Timeout:     Duration(90 * time.Second),
-		MaxIdle:     10,
-		IdleTimeout: Duration(time.Second),
+		Upstreams:       []Endpoint{"127.0.0.1:10026"},
+		Timeout:         Duration(90 * time.Second),
+		DataDoneTimeout: Duration(90 * time.Second),
+		MaxIdle:         10,
+		IdleTimeout:     Duration(time.Second),
+		TLS:             "none",
 	}
 }
 

@@ -44,7 +44,7 @@ func TestExampleHasEveryKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := regexp.MustCompile(`(?m)^# (\[\[policy|name =|when =|action =|code =|enhanced|text =)`).
+	text := regexp.MustCompile(`(?m)^# (\[\[|name =|when =|action =|code =|enhanced|text =|address =|priority =|weight =)`).
 		ReplaceAllString(string(data), "$1")
 	text = strings.Replace(text, `action = "accept"`, `action = "reject"`, 1)
 	var document map[string]any
@@ -58,12 +58,14 @@ func TestExampleHasEveryKey(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("keys of the structs (-) and of the example (+) differ:\n%s", diff)
 	}
+	// The two ways to name relays exclude each other.
+	text = strings.Replace(text, `upstreams = ["127.0.0.1:10026"]`, "", 1)
 	cfg, err := Parse("example", []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(cfg.Policy.Rules) != 1 {
-		t.Errorf("the example has %d rules", len(cfg.Policy.Rules))
+	if len(cfg.Policy.Rules) != 1 || len(cfg.Relay.Upstream) != 1 {
+		t.Errorf("the example has %d rules, %d upstreams", len(cfg.Policy.Rules), len(cfg.Relay.Upstream))
 	}
 }
 
@@ -217,6 +219,63 @@ func TestFaults(t *testing.T) {
 				`the client would give up before the answer; shorten relay.timeout, or raise reply_limit here and the ` +
 				`client's own (Postfix: smtpd_proxy_timeout)`,
 		},
+		"answer to the message": {
+			"[relay]\ndata_done_timeout = \"100s\"",
+			`:2:1: relay.data_done_timeout: 100s is not less than proxy.reply_limit (100s): the client would give up ` +
+				`before the answer; shorten it, or raise reply_limit here and the client's own (Postfix: smtpd_proxy_timeout)`,
+		},
+		"key without certificate": {
+			"[proxy]\ntls_key_file = \"/k\"",
+			`:2:1: proxy.tls_key_file: is set, but proxy.tls_cert_file is not; set both, or neither: "" offers no TLS`,
+		},
+		"certificate without key": {
+			"[proxy]\ntls_cert_file = \"/c\"",
+			`:2:1: proxy.tls_cert_file: is set, but proxy.tls_key_file is not; set both, or neither: "" offers no TLS`,
+		},
+		"TLS without certificate": {
+			"[proxy]\ntls_listen = [\"127.0.0.1:465\"]",
+			`:2:1: proxy.tls_listen: needs a certificate; set proxy.tls_cert_file and proxy.tls_key_file`,
+		},
+		"listener of two kinds": {
+			"[http]\nlisten = \"127.0.0.1:10025\"",
+			`:2:1: http.listen: is listed twice, first as proxy.listen[0]; take one out`,
+		},
+		"relay is a TLS listener": {
+			"[proxy]\ntls_cert_file = \"/c\"\ntls_key_file = \"/k\"\ntls_listen = [\"127.0.0.1:465\"]\n" +
+				"[relay]\nupstreams = [\"127.0.0.1:465\"]",
+			`:6:14: relay.upstreams[0]: "127.0.0.1:465" is this gate itself (proxy.tls_listen "127.0.0.1:465"): ` +
+				`mail would go round in circles; write the address of the relay behind it, such as a re-injection smtpd on port 10026`,
+		},
+		"both lists of relays": {
+			"[relay]\nupstreams = [\"127.0.0.1:26\"]\n[[relay.upstream]]\naddress = \"127.0.0.1:27\"",
+			`:2:1: relay.upstreams: is set, and [[relay.upstream]] too; name all relays in one of them`,
+		},
+		"relay without address": {
+			"[[relay.upstream]]\npriority = 1",
+			`:1:9: relay.upstream[0]: has no address; write address = "host:port" or "unix:/path"`,
+		},
+		"relay without weight": {
+			"[[relay.upstream]]\naddress = \"127.0.0.1:26\"\nweight = 0",
+			`:3:10: relay.upstream[0].weight: 0 is too small; write at least 1`,
+		},
+		"relay twice": {
+			"[[relay.upstream]]\naddress = \"127.0.0.1:26\"\n[[relay.upstream]]\naddress = \"127.0.0.1:26\"",
+			`:4:1: relay.upstream[1].address: is listed twice, first as relay.upstream[0].address; take one out`,
+		},
+		"wrapper mode": {
+			"[relay]\ntls_wrappermode = true\ntls = \"may\"",
+			`:2:1: relay.tls_wrappermode: begins with TLS, but relay.tls is "may"; write tls = "encrypt" or "verify"`,
+		},
+		"no name to verify": {
+			"[relay]\nupstreams = [\"unix:/run/relay\"]\ntls = \"verify\"",
+			`:1:2: relay.tls_server_name: is empty, but relay.tls is "verify" and "unix:/run/relay" has no name to look for ` +
+				`(not set in the file: this is the default); write the name in the relay's certificate, such as "relay.example.com"`,
+		},
+		"level of a package": {
+			"[log]\nlevels = { proxi = \"debug\", verify = \"all\" }",
+			`:2:12: log.levels.proxi: unknown key; did you mean "proxy"?` + "\n" +
+				`:2:38: log.levels.verify: "all" is not one of its values; write "" or "debug" or "info" or "warn" or "error"`,
+		},
 		"rule without a condition": {
 			"[[policy.rules]]\nname = \"a\"\naction = \"accept\"",
 			`:1:10: policy.rules[0]: when: `,
@@ -365,6 +424,57 @@ func TestLoopThroughAName(t *testing.T) {
 		}
 		if _, err := Load(path); err == nil || !strings.Contains(err.Error(), "is this gate itself") {
 			t.Errorf("listen %s, upstream %s: error %v", pair[0], pair[1], err)
+		}
+	}
+}
+
+// TestUpstreams: what a table leaves out, and what the short form stands for.
+func TestUpstreams(t *testing.T) {
+	cfg, err := Parse("f", []byte("[[relay.upstream]]\naddress = \"a.example.com:25\"\n"+
+		"[[relay.upstream]]\naddress = \"b.example.com:25\"\npriority = 0\nweight = 3\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Upstream{{"a.example.com:25", 10, 1}, {"b.example.com:25", 0, 3}}
+	if diff := cmp.Diff(want, cfg.Relay.Upstream); diff != "" {
+		t.Errorf("want (-), got (+):\n%s", diff)
+	}
+	if got := cfg.UpstreamAddresses(); !slices.Equal(got, []string{"a.example.com:25", "b.example.com:25"}) {
+		t.Errorf("addresses %v", got)
+	}
+}
+
+// TestLoadReadsCertificates: files that are named must be there and fit; Load says which and why.
+func TestLoadReadsCertificates(t *testing.T) {
+	dir := t.TempDir()
+	garbage := filepath.Join(dir, "garbage.pem")
+	if err := os.WriteFile(garbage, []byte("garbage"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "gate.toml")
+	for _, test := range []struct{ text, want string }{
+		{
+			"[proxy]\ntls_cert_file = \"" + garbage + "\"\ntls_key_file = \"/nonexistent/key\"\n",
+			":3:1: proxy.tls_key_file: /nonexistent/key: no such file or directory; make the file readable",
+		},
+		{
+			"[proxy]\ntls_cert_file = \"" + garbage + "\"\ntls_key_file = \"" + garbage + "\"\n",
+			":2:1: proxy.tls_cert_file: " + garbage + ", " + garbage + ": failed to find any PEM data",
+		},
+		{
+			"[relay]\ntls = \"verify\"\ntls_ca_file = \"" + garbage + "\"\n",
+			":3:1: relay.tls_ca_file: " + garbage + ": has no certificate; name a file of PEM certificates",
+		},
+		{
+			"[relay]\ntls = \"verify\"\ntls_ca_file = \"/nonexistent/ca\"\n",
+			":3:1: relay.tls_ca_file: /nonexistent/ca: no such file or directory; name a file",
+		},
+	} {
+		if err := os.WriteFile(path, []byte(test.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load(path); err == nil || !strings.Contains(err.Error(), path+test.want) {
+			t.Errorf("got  %v\nwant %s", err, test.want)
 		}
 	}
 }

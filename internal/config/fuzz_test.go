@@ -70,7 +70,7 @@ func checkUsable(t *testing.T, cfg *Config) {
 		}
 	}
 	for _, endpoint := range cfg.Proxy.Listen {
-		if !endpoint.loopback() && !cfg.IsSet("proxy.client_networks") {
+		if !endpoint.Loopback() && !cfg.IsSet("proxy.client_networks") {
 			t.Errorf("%s is open", endpoint)
 		}
 	}

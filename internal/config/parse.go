@@ -67,6 +67,7 @@ func Parse(name string, data []byte) (*Config, error) {
 	cfg.name = name
 	scan := scanDocument(cfg, data)
 	cfg.pos, cfg.text = scan.pos, scan.text
+	cfg.fillUpstreams()
 	faults := scan.faults
 	if syntax := checkSyntax(name, data); syntax != nil {
 		return nil, append(faults, syntax).sorted()

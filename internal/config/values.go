@@ -244,3 +244,9 @@ func printable(s string) string {
 	quoted := quote(s)
 	return quoted[1 : len(quoted)-1]
 }
+
+// escaped is printable for what may be longer than a word: paths and what is said about them.
+func escaped(s string) string {
+	quoted := strconv.QuoteToASCII(s)
+	return quoted[1 : len(quoted)-1]
+}

@@ -12,6 +12,7 @@ func (c *Config) Warnings() Errors {
 	k := &checker{Config: c, warnings: true}
 	k.warnNames()
 	k.warnNetworks()
+	k.warnRelay()
 	k.warnVerify()
 	k.warnCache()
 	k.warnMissing()
@@ -55,6 +56,14 @@ func (k *checker) warnNetworks() {
 		k.add("proxy.xforward_networks", "believes every client what it says about its origin",
 			"list the addresses of your own mail servers")
 	}
+	if everything(k.Proxy.ProxyProtocolNetworks) {
+		k.add("proxy.proxy_protocol_networks", "believes every client what it says about its origin, "+
+			"and lets nobody in without a header", "list the addresses of your own load balancers")
+	}
+	if endpoint := k.HTTP.Listen; endpoint != "" && !endpoint.Loopback() {
+		k.add("http.listen", fmt.Sprintf("%q is open to other machines: they can read the metrics",
+			endpoint), "listen on 127.0.0.1, or let a firewall choose who may connect")
+	}
 	if everything(k.Verify.AllowNetworks) {
 		k.add("verify.allow_networks", "covers every address: probes may reach this machine, your "+
 			"own network and cloud metadata services", "list only the networks of your internal MXs")
@@ -69,6 +78,27 @@ func everything(networks []Network) bool {
 		}
 	}
 	return false
+}
+
+// warnRelay names what has no effect, and a password that everybody on the way can read.
+func (k *checker) warnRelay() {
+	r := k.Relay
+	unused := func(key string, set bool) {
+		if set && r.TLS != "verify" {
+			k.add(key, fmt.Sprintf("has no effect: relay.tls is %q", r.TLS), `write tls = "verify"`)
+		}
+	}
+	unused("relay.tls_ca_file", r.TLSCAFile != "")
+	unused("relay.tls_server_name", r.TLSServerName != "" && r.TLS != "encrypt")
+	if r.PasswordFile == "" || r.TLS == "encrypt" || r.TLS == "verify" {
+		return
+	}
+	for _, upstream := range k.upstreams() {
+		if !upstream.Address.Loopback() {
+			k.add("relay.tls", fmt.Sprintf("is %q: the password may go to %s where others can read it",
+				r.TLS, upstream.Address), `write tls = "verify" or "encrypt"`)
+		}
+	}
 }
 
 func (k *checker) warnVerify() {
@@ -111,5 +141,4 @@ func (k *checker) warnMissing() {
 	missing("verify.feedback.relay_log", "learning from the relay's log",
 		k.Verify.Feedback.RelayLog != "")
 	missing("policyd.listen", "the policy delegation server", len(k.Policyd.Listen) > 0)
-	missing("http.listen", "the HTTP server", k.HTTP.Listen != "")
 }
