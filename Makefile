@@ -10,6 +10,10 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
 CONFIG   ?= config.example.toml
 FUZZTIME ?= 60s
+# quick or default; only the parts and kinds of work with this in their name; runs for benchstat
+MODE       ?= default
+ONLY       ?=
+BENCHCOUNT ?= $(if $(filter quick,$(MODE)),1,6)
 # What is tested; narrow it while working: make test PKG=./internal/esmtp/...
 PKG      ?= ./...
 
@@ -41,6 +45,11 @@ race: setup ## the tests again and again under -race (COUNT=5), without e2e
 .PHONY: e2e
 e2e: setup ## only the end-to-end tests: the real binary between real Postfix instances
 	go test -race -count=1 -v ./e2e
+
+.PHONY: bench
+bench: build setup ## measure the gate beside a splice and Postfix (MODE=quick: a minute), then its parts
+	bin/rcptgate bench --mode $(MODE) --postfix e2e/postfix.sh --only '$(ONLY)'
+	$(if $(ONLY),,go test -run='^$$' -bench=. -benchmem -count=$(BENCHCOUNT) $$(go list $(PKG) | grep -v '/e2e$$'))
 
 .PHONY: fuzz
 fuzz: setup ## run every fuzz target for FUZZTIME (60s)

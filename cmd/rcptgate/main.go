@@ -87,7 +87,7 @@ rest to the relay.`,
 	})
 	root.AddCommand(
 		newServeCmd(), newCheckConfigCmd(), newVerifyCmd(), newExplainCmd(),
-		newInternalDomainsCmd(), newDemoCmd(), newVersionCmd(),
+		newInternalDomainsCmd(), newDemoCmd(), newBenchCmd(), newVersionCmd(),
 	)
 	return root
 }

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/rcptgate/rcptgate/internal/bench"
+)
+
+// benchGate is a gate that runs in a process of its own.
+type benchGate struct {
+	address string
+	http    string
+	tree    bench.Tree
+	cmd     *exec.Cmd
+	ended   chan struct{}
+	err     error // how it ended
+}
+
+// startGate starts a binary as `serve` does in production, with a generated configuration. It logs
+// at the default level, to nowhere.
+func (l *benchLab) startGate(ctx context.Context, binary, relay string) (*benchGate, error) {
+	g := &benchGate{ended: make(chan struct{})}
+	var err error
+	if g.address, err = freeAddress(ctx); err != nil {
+		return nil, err
+	}
+	if g.http, err = freeAddress(ctx); err != nil {
+		return nil, err
+	}
+	l.gates++
+	path := filepath.Join(l.dir, fmt.Sprintf("gate%d.toml", l.gates))
+	if err := os.WriteFile(path, l.config(g, relay), 0o600); err != nil {
+		return nil, err
+	}
+	// The log goes nowhere; faults of the configuration are told here.
+	check := exec.CommandContext(ctx, binary, "check-config", "--config", path) //nolint:gosec // ours
+	var said bytes.Buffer
+	check.Stderr = &said
+	if err := check.Run(); err != nil {
+		return nil, fmt.Errorf("%s check-config: %w\n%s", binary, err, said.Bytes())
+	}
+	// It is not killed when ctx ends: stop lets it end properly.
+	ctx = context.WithoutCancel(ctx)
+	g.cmd = exec.CommandContext(ctx, binary, "serve", "--config", path) //nolint:gosec // ours
+	dieWithParent(g.cmd)
+	if err := g.cmd.Start(); err != nil {
+		return nil, err
+	}
+	g.tree = bench.Tree{PID: g.cmd.Process.Pid}
+	go func() {
+		g.err = g.cmd.Wait()
+		close(g.ended)
+	}()
+	if err := waitListening(ctx, g.address); err != nil {
+		g.kill()
+		return nil, fmt.Errorf("the gate: %w; try %s serve --config %s", err, binary, path)
+	}
+	return g, nil
+}
+
+// config has limits that do not get in the way of the numbers. The refusals of one session would
+// slow it down otherwise.
+func (l *benchLab) config(g *benchGate, relay string) []byte {
+	return fmt.Appendf(nil, `
+[proxy]
+listen = [%q]
+hostname = "gate.example.com"
+max_connections = 30000
+max_recipients = 10000
+soft_error_limit = 1000000000
+hard_error_limit = 1000000000
+
+[relay]
+upstreams = [%q]
+
+[verify]
+probe_port = %d
+allow_networks = ["127.0.0.0/8"]
+
+[verify.dns]
+servers = [%q]
+
+[http]
+listen = %q
+`, g.address, relay, l.at.Port, l.at.DNS, g.http)
+}
+
+// stop ends the gate as a service manager does, and waits.
+func (g *benchGate) stop() error {
+	_ = g.cmd.Process.Signal(syscall.SIGTERM)
+	t := time.NewTimer(benchEnd)
+	defer t.Stop()
+	select {
+	case <-g.ended:
+		return g.err
+	case <-t.C:
+		g.kill()
+		return fmt.Errorf("the gate did not end within %v of SIGTERM", benchEnd)
+	}
+}
+
+// kill ends the gate as a crash does, and waits.
+func (g *benchGate) kill() {
+	_ = g.cmd.Process.Kill()
+	<-g.ended
+}
+
+// quiet stops a gate that has served its purpose; how it ends is not measured here.
+func (g *benchGate) quiet() { _ = g.stop() }
+
+// warmGate starts a gate and lets it find out about all recipients.
+func (l *benchLab) warmGate(ctx context.Context, binary string) (*benchGate, error) {
+	g, err := l.startGate(ctx, binary, l.sink)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.warmUp(ctx, g); err != nil {
+		g.quiet()
+		return nil, err
+	}
+	return g, nil
+}
+
+// warmUp asks about all recipients until no server is asked any more.
+func (l *benchLab) warmUp(ctx context.Context, g *benchGate) error {
+	recipients := append(bench.Recipients(benchRecipients, benchDomains, benchDomain), benchNobody)
+	load := bench.Load{
+		Work: bench.Work{
+			Name: "warm-up", Sessions: 1, Rcpts: 13, Pipelined: true, NoData: true,
+		},
+		Address: g.address, Recipients: recipients, Messages: (benchRecipients + 1) / 13,
+		Refused: 550,
+	}
+	for range 20 {
+		before := l.probes()
+		r := load.Run(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if r.Errors > 0 {
+			return fmt.Errorf("warming up: %w", r.First)
+		}
+		if l.probes() == before && r.Refused == 1 {
+			return nil
+		}
+	}
+	return fmt.Errorf("the gate still asks about recipients that it has asked about 20 times")
+}
