@@ -15,6 +15,7 @@ import (
 
 // flight is one asking about one address, however many wait for it.
 type flight struct {
+	set    *settings
 	start  time.Time
 	done   chan struct{} // closed when result and steps are set
 	result Result
@@ -31,24 +32,25 @@ func (v *Verifier) join(ctx context.Context, q Question, sender esmtp.Address, i
 	f *flight, reason Reason,
 ) {
 	key, domain := q.Address.Key(), q.Address.ASCIIDomain()
-	most := v.cfg.MaxFlights
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	set := v.settings.Load()
+	most := set.cfg.MaxFlights
 	if !inLine {
 		most /= 2
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
 	if f := v.flights[key]; f != nil {
 		return f, ""
 	}
 	switch {
 	case v.closed:
 		return nil, Closing
-	case len(v.flights) >= most, v.perDomain[domain] >= max(1, v.cfg.MaxFlights/domainShare):
+	case len(v.flights) >= most, v.perDomain[domain] >= max(1, set.cfg.MaxFlights/domainShare):
 		return nil, LocalLimit
 	case !inLine && !q.Budget.takeBehind():
 		return nil, BudgetSpent
 	}
-	f = &flight{start: time.Now(), done: make(chan struct{})}
+	f = &flight{set: set, start: time.Now(), done: make(chan struct{})}
 	v.flights[key] = f
 	v.perDomain[domain]++
 	detached := context.WithoutCancel(ctx)
@@ -62,7 +64,7 @@ const domainShare = 4
 
 // fly runs a flight to its end.
 func (v *Verifier) fly(ctx context.Context, f *flight, q Question, sender esmtp.Address) {
-	ctx, cancel := context.WithTimeout(ctx, v.cfg.ProbeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, f.set.cfg.ProbeTimeout)
 	defer cancel()
 	//nolint:contextcheck // v.base is ended by Close; it is apart from ctx on purpose.
 	defer context.AfterFunc(v.base, cancel)()
@@ -104,7 +106,7 @@ func (v *Verifier) ask(ctx context.Context, f *flight, q Question, sender esmtp.
 		f.step("breaker", "probing is off: "+detail)
 		return because(Breaker)
 	}
-	set := v.mx.Lookup(ctx, q.Address.ASCIIDomain())
+	set := f.set.mx.Lookup(ctx, q.Address.ASCIIDomain())
 	f.step("mx", describe(set))
 	if r, ok := judgeSet(set, time.Now()); ok {
 		f.ttl = set.TTL
@@ -120,14 +122,14 @@ func (v *Verifier) ask(ctx context.Context, f *flight, q Question, sender esmtp.
 		return because(Breaker)
 	}
 	return v.probe(ctx, f, probe.Request{
-		Set: set, Sender: sender, Rcpt: q.Address, Helo: v.cfg.Helo,
+		Set: set, Sender: sender, Rcpt: q.Address, Helo: f.set.cfg.Helo,
 	})
 }
 
 func (v *Verifier) probe(ctx context.Context, f *flight, req probe.Request) Result {
 	at := time.Since(f.start)
 	f.step("probe", "from <"+req.Sender.String()+">, greeting as "+req.Helo)
-	out := v.pool.Probe(ctx, req)
+	out := f.set.pool.Probe(ctx, req)
 	for _, s := range out.Steps {
 		f.steps = append(f.steps, Step{At: at, What: "probe", Detail: s})
 	}
@@ -165,7 +167,7 @@ func (v *Verifier) learn(f *flight, q Question, sender esmtp.Address) {
 	if pause := v.standing.learn(*r, sender, q.Address, now); pause > 0 {
 		r.RetryAfter = pause
 	}
-	refresh, expire := v.lifetimes.of(*r, f.ttl)
+	refresh, expire := f.set.lifetimes.of(*r, f.ttl)
 	v.memory.learn(q.Address.Key(), *r, refresh, expire, now)
 	if expire > 0 {
 		r.Expire = now.Add(expire)

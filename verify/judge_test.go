@@ -251,7 +251,7 @@ func TestSweep(t *testing.T) {
 			r := because(reason)
 			r.MX = "mx.example.com"
 			v.standing.learn(r, rcpt, rcpt, time.Now())
-			refresh, expire := v.lifetimes.of(r, time.Hour)
+			refresh, expire := v.settings.Load().lifetimes.of(r, time.Hour)
 			v.memory.learn(strconv.Itoa(i), r, refresh, expire, time.Now())
 		}
 		for _, step := range []struct {

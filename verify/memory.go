@@ -66,6 +66,12 @@ func newMemory(size int) *memory {
 	}
 }
 
+func (m *memory) resize(size int) {
+	m.positive.Resize(size)
+	m.negative.Resize(size)
+	m.temporary.Resize(size / 2)
+}
+
 func (m *memory) section(v Verdict) *cache.Cache[Result] {
 	switch v {
 	case Deliverable, Risky:

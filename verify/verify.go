@@ -3,8 +3,8 @@ package verify
 import (
 	"context"
 	"log/slog"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
@@ -20,12 +20,8 @@ const sweepEvery = 10 * time.Minute
 // Verifier answers questions. It is safe for concurrent use; [Verifier.Close] ends
 // the goroutines that it owns.
 type Verifier struct {
-	cfg       Config
-	lifetimes lifetimes
-	mx        *mx.Resolver
-	pool      *probe.Pool
-	log       *slog.Logger
-	own       map[string]bool // keys of our own addresses, in lower case
+	settings atomic.Pointer[settings] // written under mu
+	log      *slog.Logger
 
 	memory   *memory
 	standing *standing
@@ -45,20 +41,16 @@ type Verifier struct {
 // through pool. In passive mode neither is used for more than internal domains, and
 // pool may be nil. The caller closes pool after the Verifier.
 func New(cfg Config, resolver *mx.Resolver, pool *probe.Pool) *Verifier {
-	cfg = cfg.withDefaults()
+	set := newSettings(cfg, resolver, pool)
 	base, cancel := context.WithCancel(context.Background())
 	v := &Verifier{
-		cfg: cfg,
-		lifetimes: lifetimes{
-			positiveRefresh: cfg.PositiveRefresh, positiveExpire: cfg.PositiveExpire,
-			negativeRefresh: cfg.NegativeRefresh, negativeExpire: cfg.NegativeExpire,
-			temporaryExpire: cfg.TemporaryExpire,
-		},
-		mx: resolver, pool: pool, log: cfg.Log, own: ownAddresses(cfg),
-		memory: newMemory(cfg.CacheSize), standing: newStanding(cfg.Log), breaker: newBreaker(cfg.Log),
-		base: base, cancel: cancel,
+		log:    set.cfg.Log,
+		memory: newMemory(set.cfg.CacheSize), standing: newStanding(set.cfg.Log),
+		breaker: newBreaker(set.cfg.Log),
+		base:    base, cancel: cancel,
 		flights: make(map[string]*flight), perDomain: make(map[string]int),
 	}
+	v.settings.Store(set)
 	v.running.Go(v.sweep)
 	return v
 }
@@ -67,7 +59,7 @@ func New(cfg Config, resolver *mx.Resolver, pool *probe.Pool) *Verifier {
 // longer than the least of ctx, Config.RcptBudget and what is left of q.Budget; the
 // asking goes on without the caller and its answer is kept.
 func (v *Verifier) Verify(ctx context.Context, q Question) Result {
-	w := walk{v: v, q: q, start: time.Now()}
+	w := walk{v: v, set: v.settings.Load(), q: q, start: time.Now()}
 	r := w.run(ctx)
 	r.Address = q.Address
 	r.Steps = w.steps
@@ -78,7 +70,7 @@ func (v *Verifier) Verify(ctx context.Context, q Question) Result {
 // Recall is Verify without a wait: what is known already, or why nobody is asked. ok is
 // false when the address would have to be asked about; nothing has been started then.
 func (v *Verifier) Recall(q Question) (r Result, ok bool) {
-	w := walk{v: v, q: q, start: time.Now()}
+	w := walk{v: v, set: v.settings.Load(), q: q, start: time.Now()}
 	if r, ok = w.recall(context.Background()); ok {
 		r.Address, r.Steps, r.Elapsed = q.Address, w.steps, time.Since(w.start)
 	}
@@ -100,21 +92,11 @@ func (v *Verifier) Breaker() (open bool, since time.Time, detail string) {
 func (v *Verifier) Close(ctx context.Context) error {
 	v.mu.Lock()
 	v.closed = true
-	flights := make([]*flight, 0, len(v.flights))
-	for _, f := range v.flights {
-		flights = append(flights, f)
-	}
+	flights := v.snapshot()
 	v.mu.Unlock()
 	defer v.running.Wait()
 	defer v.cancel()
-	for _, f := range flights {
-		select {
-		case <-f.done:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-	return nil
+	return await(ctx, flights)
 }
 
 func (v *Verifier) sweep() {
@@ -134,6 +116,7 @@ func (v *Verifier) sweep() {
 // walk is one Verify.
 type walk struct {
 	v     *Verifier
+	set   *settings
 	q     Question
 	start time.Time
 	steps []Step
@@ -168,7 +151,7 @@ func (w *walk) run(ctx context.Context) Result {
 func (w *walk) recall(ctx context.Context) (Result, bool) {
 	v, now := w.v, w.start
 	key := w.q.Address.Key()
-	if reason := v.neverAsked(w.q.Address, key); reason != "" {
+	if reason := w.set.neverAsked(w.q.Address, key); reason != "" {
 		w.step("address", "never asked: "+string(reason))
 		return because(reason), true
 	}
@@ -178,7 +161,7 @@ func (w *walk) recall(ctx context.Context) (Result, bool) {
 		return remembered(w.old, now), true
 	}
 	var quiet Reason
-	if w.sender, quiet = v.askAs(w.q); quiet != "" {
+	if w.sender, quiet = w.set.askAs(w.q); quiet != "" {
 		w.step("memory only", string(quiet))
 		if w.known {
 			w.step("memory", recall(w.old, now))
@@ -209,7 +192,7 @@ func (w *walk) fly(ctx context.Context, sender esmtp.Address) Result {
 		return because(reason)
 	}
 	late := Timeout
-	wait := v.cfg.RcptBudget
+	wait := w.set.cfg.RcptBudget
 	if left < wait {
 		late, wait = BudgetSpent, left
 	}
@@ -272,76 +255,4 @@ func remembered(e cache.Entry[Result], now time.Time) Result {
 func recall(e cache.Entry[Result], now time.Time) string {
 	return string(e.Value.Verdict) + ", " + string(e.Value.Reason) + ", learnt " +
 		now.Sub(e.Stored).Round(time.Second).String() + " ago"
-}
-
-// neverAsked returns why an address is not asked about and nothing can be known of
-// it; "" if it may be.
-func (v *Verifier) neverAsked(a esmtp.Address, key string) Reason {
-	domain := a.ASCIIDomain()
-	switch {
-	case domain == "", a.IsLiteral():
-		return NotProbed
-	case v.mx != nil && v.mx.Internal.Match(domain):
-		return InternalDomain
-	case strings.ContainsAny(a.Local(), "%!@"):
-		// A route inside the local part (user%host@relay, host!user@relay): whom such
-		// mail reaches is up to the relay, and the domain's server would not tell.
-		return NotProbed
-	case v.own[strings.ToLower(key)]:
-		return OwnAddress
-	}
-	return ""
-}
-
-// askAs returns the sender to ask with, or the reason why only memory may answer.
-func (v *Verifier) askAs(q Question) (sender esmtp.Address, quiet Reason) {
-	switch {
-	case q.NullSender:
-		return sender, NullSender
-	case q.Helo != "" && v.isOwnName(q.Helo):
-		return sender, Self
-	case v.cfg.Passive:
-		return sender, Passive
-	case q.MemoryOnly:
-		return sender, NotProbed
-	}
-	for _, sender := range []esmtp.Address{v.cfg.ProbeSender, q.Sender, v.cfg.FallbackSender} {
-		if usableSender(sender) {
-			return sender, ""
-		}
-	}
-	return sender, NullSender
-}
-
-// usableSender reports whether any mail server may be asked with this MAIL FROM.
-func usableSender(a esmtp.Address) bool {
-	return !a.IsNull() && !a.IsLiteral() && !a.NeedsUTF8() && strings.Contains(a.ASCIIDomain(), ".")
-}
-
-func (v *Verifier) isOwnName(helo string) bool {
-	helo = strings.TrimSuffix(helo, ".")
-	if strings.EqualFold(helo, v.cfg.Helo) {
-		return true
-	}
-	for _, name := range v.cfg.OwnNames {
-		if strings.EqualFold(helo, strings.TrimSuffix(name, ".")) {
-			return true
-		}
-	}
-	return false
-}
-
-// ownAddresses are those that probes come from, and the one that Postfix calls back
-// with: a server that verifies our sender must not make us verify in turn.
-func ownAddresses(cfg Config) map[string]bool {
-	own := make(map[string]bool)
-	for _, a := range []esmtp.Address{cfg.ProbeSender, cfg.FallbackSender} {
-		if !a.IsNull() {
-			own[strings.ToLower(a.Key())] = true
-		}
-	}
-	for _, name := range append([]string{cfg.Helo}, cfg.OwnNames...) {
-		own["double-bounce@"+strings.ToLower(strings.TrimSuffix(name, "."))] = true
-	}
-	return own
 }

@@ -46,12 +46,24 @@ type shard[V any] struct {
 // New returns an empty cache for about size entries; a size below 16 counts as 16.
 func New[V any](size int) *Cache[V] {
 	c := &Cache[V]{seed: maphash.MakeSeed()}
-	each := max(1, (size+shards-1)/shards)
+	each := share(size)
 	for i := range c.shards {
 		// The only error is a size below 1.
 		c.shards[i].lru, _ = simplelru.NewLRU[string, Entry[V]](each, nil)
 	}
 	return c
+}
+
+func share(size int) int { return max(1, (size+shards-1)/shards) }
+
+// Resize changes the size. The least recently used entries that have no place any more go.
+func (c *Cache[V]) Resize(size int) {
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		s.lru.Resize(share(size))
+		s.mu.Unlock()
+	}
 }
 
 func (c *Cache[V]) shard(key string) *shard[V] {

@@ -137,3 +137,21 @@ func BenchmarkGet(b *testing.B) {
 		}
 	})
 }
+
+func TestResize(t *testing.T) {
+	c := cache.New[int](1600)
+	for i := range 1000 {
+		c.Put(strconv.Itoa(i), entry(i, time.Hour))
+	}
+	c.Resize(160)
+	if n := c.Len(); n == 0 || n > 160 {
+		t.Errorf("Len() = %d after Resize(160)", n)
+	}
+	c.Resize(1600)
+	for i := range 1000 {
+		c.Put(strconv.Itoa(i), entry(i, time.Hour))
+	}
+	if n := c.Len(); n < 900 {
+		t.Errorf("Len() = %d after 1000 entries into 1600", n)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,6 +44,7 @@ type Domains struct {
 	mu     sync.Mutex
 	stamps []stamp
 	err    error
+	log    *slog.Logger // may be nil
 }
 
 // entries holds exact names as they are and parents of subdomains with their leading dot.
@@ -106,11 +108,19 @@ func (d *Domains) Len() int {
 	return len(*d.current.Load())
 }
 
+// LogTo has changes of files logged, and why they were not taken over.
+func (d *Domains) LogTo(log *slog.Logger) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.log = log
+}
+
 // Err tells why the last change of a file was not taken over; nil if all is well.
 func (d *Domains) Err() error {
 	if d == nil {
 		return nil
 	}
+	d.refresh(time.Now())
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.err
@@ -129,7 +139,21 @@ func (d *Domains) refresh(now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.changed() || d.err != nil {
+		before := d.err
 		d.err = d.load()
+		d.report(before)
+	}
+}
+
+// report logs the outcome of a load, a lasting fault only once.
+func (d *Domains) report(before error) {
+	switch {
+	case d.log == nil:
+	case d.err == nil:
+		d.log.Info("internal domains read again", "entries", len(*d.current.Load()))
+	case before == nil || before.Error() != d.err.Error():
+		d.log.Warn("changed list of internal domains is not taken over; the old one stays",
+			"error", d.err.Error(), "fix", "correct the file; it is read again by itself")
 	}
 }
 

@@ -2,6 +2,7 @@ package mx
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -97,6 +98,8 @@ func TestDomainsFileIsReadAgain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		var log strings.Builder
+		d.LogTo(slog.New(slog.NewTextHandler(&log, nil)))
 		expect := func(want string) {
 			t.Helper()
 			var got []string
@@ -137,6 +140,10 @@ func TestDomainsFileIsReadAgain(t *testing.T) {
 		expect("fixed.test c.test")
 		if d.Err() == nil {
 			t.Error("a file that is gone is no fault")
+		}
+		again := strings.Count(log.String(), `read again" entries`)
+		if not := strings.Count(log.String(), "not taken over"); again != 3 || not != 2 {
+			t.Errorf("%d lists read again, %d not taken over:\n%s", again, not, log.String())
 		}
 	})
 }

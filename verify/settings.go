@@ -1,0 +1,167 @@
+package verify
+
+import (
+	"context"
+	"strings"
+
+	"github.com/rcptgate/rcptgate/internal/esmtp"
+	"github.com/rcptgate/rcptgate/verify/mx"
+	"github.com/rcptgate/rcptgate/verify/probe"
+)
+
+// settings is what Reconfigure replaces. It never changes: a question and a flight each keep the
+// one that they began with.
+type settings struct {
+	cfg       Config
+	lifetimes lifetimes
+	mx        *mx.Resolver
+	pool      *probe.Pool
+	own       map[string]bool // keys of our own addresses, in lower case
+}
+
+func newSettings(cfg Config, resolver *mx.Resolver, pool *probe.Pool) *settings {
+	cfg = cfg.withDefaults()
+	return &settings{
+		cfg: cfg,
+		lifetimes: lifetimes{
+			positiveRefresh: cfg.PositiveRefresh, positiveExpire: cfg.PositiveExpire,
+			negativeRefresh: cfg.NegativeRefresh, negativeExpire: cfg.NegativeExpire,
+			temporaryExpire: cfg.TemporaryExpire,
+		},
+		mx: resolver, pool: pool, own: ownAddresses(cfg),
+	}
+}
+
+// Reconfigure changes all but Config.Log, for questions from now on. What is known stays known
+// until the end that it was given, and the breaker and the pauses of mail servers stay as they are.
+//
+// Flights that are under way end as they began. drained waits for them, or until ctx ends: only
+// behind it may the caller close the old pool and the old resolver.
+func (v *Verifier) Reconfigure(
+	cfg Config, resolver *mx.Resolver, pool *probe.Pool,
+) (drained func(ctx context.Context)) {
+	set := newSettings(cfg, resolver, pool)
+	v.mu.Lock()
+	before := v.settings.Load()
+	v.settings.Store(set)
+	flights := v.snapshot()
+	v.mu.Unlock()
+	if before.cfg.CacheSize != set.cfg.CacheSize {
+		v.memory.resize(set.cfg.CacheSize)
+	}
+	return func(ctx context.Context) { _ = await(ctx, flights) }
+}
+
+// snapshot lists the flights. The caller holds v.mu.
+func (v *Verifier) snapshot() []*flight {
+	flights := make([]*flight, 0, len(v.flights))
+	for _, f := range v.flights {
+		flights = append(flights, f)
+	}
+	return flights
+}
+
+// await returns when all flights have landed, or the cause of ctx's end.
+func await(ctx context.Context, flights []*flight) error {
+	for _, f := range flights {
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// Stats is what a Verifier holds at one moment.
+type Stats struct {
+	Flights int // recipients that are being asked about
+
+	// What is remembered, by verdict, expired entries that were not swept yet included.
+	Deliverable   int // and risky
+	Undeliverable int
+	Unknown       int
+}
+
+// Stats counts. It is cheap enough for a scrape, not for each question.
+func (v *Verifier) Stats() Stats {
+	v.mu.Lock()
+	flights := len(v.flights)
+	v.mu.Unlock()
+	return Stats{
+		Flights: flights, Deliverable: v.memory.positive.Len(),
+		Undeliverable: v.memory.negative.Len(), Unknown: v.memory.temporary.Len(),
+	}
+}
+
+// neverAsked returns why an address is not asked about and nothing can be known of
+// it; "" if it may be.
+func (s *settings) neverAsked(a esmtp.Address, key string) Reason {
+	domain := a.ASCIIDomain()
+	switch {
+	case domain == "", a.IsLiteral():
+		return NotProbed
+	case s.mx != nil && s.mx.Internal.Match(domain):
+		return InternalDomain
+	case strings.ContainsAny(a.Local(), "%!@"):
+		// A route inside the local part (user%host@relay, host!user@relay): whom such
+		// mail reaches is up to the relay, and the domain's server would not tell.
+		return NotProbed
+	case s.own[strings.ToLower(key)]:
+		return OwnAddress
+	}
+	return ""
+}
+
+// askAs returns the sender to ask with, or the reason why only memory may answer.
+func (s *settings) askAs(q Question) (sender esmtp.Address, quiet Reason) {
+	switch {
+	case q.NullSender:
+		return sender, NullSender
+	case q.Helo != "" && s.isOwnName(q.Helo):
+		return sender, Self
+	case s.cfg.Passive:
+		return sender, Passive
+	case q.MemoryOnly:
+		return sender, NotProbed
+	}
+	for _, sender := range []esmtp.Address{s.cfg.ProbeSender, q.Sender, s.cfg.FallbackSender} {
+		if usableSender(sender) {
+			return sender, ""
+		}
+	}
+	return sender, NullSender
+}
+
+// usableSender reports whether any mail server may be asked with this MAIL FROM.
+func usableSender(a esmtp.Address) bool {
+	return !a.IsNull() && !a.IsLiteral() && !a.NeedsUTF8() && strings.Contains(a.ASCIIDomain(), ".")
+}
+
+func (s *settings) isOwnName(helo string) bool {
+	helo = strings.TrimSuffix(helo, ".")
+	if strings.EqualFold(helo, s.cfg.Helo) {
+		return true
+	}
+	for _, name := range s.cfg.OwnNames {
+		if strings.EqualFold(helo, strings.TrimSuffix(name, ".")) {
+			return true
+		}
+	}
+	return false
+}
+
+// ownAddresses are those that probes come from, and the one that Postfix calls back
+// with: a server that verifies our sender must not make us verify in turn.
+func ownAddresses(cfg Config) map[string]bool {
+	own := make(map[string]bool)
+	for _, a := range []esmtp.Address{cfg.ProbeSender, cfg.FallbackSender} {
+		if !a.IsNull() {
+			own[strings.ToLower(a.Key())] = true
+		}
+	}
+	for _, name := range append([]string{cfg.Helo}, cfg.OwnNames...) {
+		own["double-bounce@"+strings.ToLower(strings.TrimSuffix(name, "."))] = true
+	}
+	return own
+}
