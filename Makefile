@@ -14,6 +14,8 @@ FUZZTIME ?= 60s
 MODE       ?= default
 ONLY       ?=
 BENCHCOUNT ?= $(if $(filter quick,$(MODE)),1,6)
+# of a soak
+DURATION   ?= 1m
 # What is tested; narrow it while working: make test PKG=./internal/esmtp/...
 PKG      ?= ./...
 
@@ -50,6 +52,10 @@ e2e: setup ## only the end-to-end tests: the real binary between real Postfix in
 bench: build setup ## measure the gate beside a splice and Postfix (MODE=quick: a minute), then its parts
 	bin/rcptgate bench --mode $(MODE) --postfix e2e/postfix.sh --only '$(ONLY)'
 	$(if $(ONLY),,go test -run='^$$' -bench=. -benchmem -count=$(BENCHCOUNT) $$(go list $(PKG) | grep -v '/e2e$$'))
+
+.PHONY: soak
+soak: build ## send through faults, crashes and restarts for DURATION (1m), and balance the ledger
+	bin/rcptgate bench soak --duration $(DURATION)
 
 .PHONY: fuzz
 fuzz: setup ## run every fuzz target for FUZZTIME (60s)

@@ -82,7 +82,7 @@ that has nothing else to do.`,
 	f.StringVar(&b.against, "against", "", "another gate to compare with, as the build before a change")
 	f.StringVar(&b.postfix, "postfix", "", "the script e2e/postfix.sh; without it there is no Postfix")
 	f.StringVar(&b.only, "only", "", "only kinds of work and parts whose name has this in it")
-	cmd.AddCommand(newBenchServerCmd())
+	cmd.AddCommand(newBenchServerCmd(), newSoakCmd())
 	return cmd
 }
 

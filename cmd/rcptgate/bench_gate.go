@@ -15,6 +15,8 @@ import (
 
 // benchGate is a gate that runs in a process of its own.
 type benchGate struct {
+	binary  string
+	config  string // file
 	address string
 	http    string
 	tree    bench.Tree
@@ -26,7 +28,7 @@ type benchGate struct {
 // startGate starts a binary as `serve` does in production, with a generated configuration. It logs
 // at the default level, to nowhere.
 func (l *benchLab) startGate(ctx context.Context, binary, relay string) (*benchGate, error) {
-	g := &benchGate{ended: make(chan struct{})}
+	g := &benchGate{binary: binary}
 	var err error
 	if g.address, err = freeAddress(ctx); err != nil {
 		return nil, err
@@ -35,34 +37,41 @@ func (l *benchLab) startGate(ctx context.Context, binary, relay string) (*benchG
 		return nil, err
 	}
 	l.gates++
-	path := filepath.Join(l.dir, fmt.Sprintf("gate%d.toml", l.gates))
-	if err := os.WriteFile(path, l.config(g, relay), 0o600); err != nil {
+	g.config = filepath.Join(l.dir, fmt.Sprintf("gate%d.toml", l.gates))
+	if err := os.WriteFile(g.config, l.config(g, relay), 0o600); err != nil {
 		return nil, err
 	}
 	// The log goes nowhere; faults of the configuration are told here.
-	check := exec.CommandContext(ctx, binary, "check-config", "--config", path) //nolint:gosec // ours
+	check := exec.CommandContext(ctx, binary, "check-config", "--config", g.config) //nolint:gosec // ours
 	var said bytes.Buffer
 	check.Stderr = &said
 	if err := check.Run(); err != nil {
 		return nil, fmt.Errorf("%s check-config: %w\n%s", binary, err, said.Bytes())
 	}
+	return g, l.launch(ctx, g)
+}
+
+// launch starts a gate, for the first time or again.
+func (l *benchLab) launch(ctx context.Context, g *benchGate) error {
 	// It is not killed when ctx ends: stop lets it end properly.
 	ctx = context.WithoutCancel(ctx)
-	g.cmd = exec.CommandContext(ctx, binary, "serve", "--config", path) //nolint:gosec // ours
+	g.cmd = exec.CommandContext(ctx, g.binary, "serve", "--config", g.config) //nolint:gosec // ours
 	dieWithParent(g.cmd)
 	if err := g.cmd.Start(); err != nil {
-		return nil, err
+		return err
 	}
 	g.tree = bench.Tree{PID: g.cmd.Process.Pid}
+	g.ended = make(chan struct{})
+	cmd, ended := g.cmd, g.ended
 	go func() {
-		g.err = g.cmd.Wait()
-		close(g.ended)
+		g.err = cmd.Wait()
+		close(ended)
 	}()
 	if err := waitListening(ctx, g.address); err != nil {
 		g.kill()
-		return nil, fmt.Errorf("the gate: %w; try %s serve --config %s", err, binary, path)
+		return fmt.Errorf("the gate: %w; try %s serve --config %s", err, g.binary, g.config)
 	}
-	return g, nil
+	return nil
 }
 
 // config has limits that do not get in the way of the numbers. The refusals of one session would
@@ -79,9 +88,11 @@ hard_error_limit = 1000000000
 
 [relay]
 upstreams = [%q]
+%s
 
 [verify]
 probe_port = %d
+probe_idle_timeout = "1s"
 allow_networks = ["127.0.0.0/8"]
 
 [verify.dns]
@@ -89,7 +100,7 @@ servers = [%q]
 
 [http]
 listen = %q
-`, g.address, relay, l.at.Port, l.at.DNS, g.http)
+`, g.address, relay, l.relayKeys, l.at.Port, l.at.DNS, g.http)
 }
 
 // stop ends the gate as a service manager does, and waits.

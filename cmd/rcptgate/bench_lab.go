@@ -34,7 +34,9 @@ type benchLab struct {
 	at     mxsim.Listening
 	sink   string
 	gates  int
-	ends   []func()
+	// relayKeys are further lines of [relay] in the gates' configuration.
+	relayKeys string
+	ends      []func()
 }
 
 func newBenchLab(ctx context.Context, gate string, stderr io.Writer) (*benchLab, error) {

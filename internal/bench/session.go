@@ -18,6 +18,7 @@ type session struct {
 	br   *bufio.Reader
 	out  []byte // commands that go in one write
 	stop func() bool
+	last []byte // line of the last reply, until the next read
 }
 
 // dial connects and waits for the banner and the reply to EHLO. The end of ctx interrupts the
@@ -83,6 +84,7 @@ func (s *session) reply() (int, error) {
 			return 0, fmt.Errorf("a reply that is none: %q", l)
 		}
 		if l[3] != '-' {
+			s.last = l
 			return int(l[0]-'0')*100 + int(l[1]-'0')*10 + int(l[2]-'0'), nil
 		}
 	}
