@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -162,5 +163,5 @@ func (l *benchLab) warmUp(ctx context.Context, g *benchGate) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("the gate still asks about recipients that it has asked about 20 times")
+	return errors.New("the gate still asks about recipients that it has asked about 20 times")
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -65,8 +66,8 @@ func newBenchLab(ctx context.Context, gate string, stderr io.Writer) (*benchLab,
 }
 
 func (l *benchLab) close() {
-	for i := len(l.ends) - 1; i >= 0; i-- {
-		l.ends[i]()
+	for _, end := range slices.Backward(l.ends) {
+		end()
 	}
 	l.ends = nil
 }

@@ -58,7 +58,7 @@ verify unix - - n - 1 verify
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), script, "run", dir, services, //nolint:gosec // ours
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), script, "run", dir, services,
 		"default_process_limit=300", "smtpd_client_connection_count_limit=0",
 		"message_size_limit=0", "mailbox_size_limit=0", "smtpd_recipient_limit=10000",
 		"smtpd_error_sleep_time=0", "smtpd_soft_error_limit=100000",
@@ -83,9 +83,9 @@ func (l *benchLab) runPostfix(cmd *exec.Cmd, p *benchPostfix, dir string) error 
 	l.ends = append(l.ends, func() { _ = stdin.Close(); _ = cmd.Wait() })
 	said, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil || said != "ready\n" {
-		return fmt.Errorf("Postfix did not start (%q): %w", said, err)
+		return fmt.Errorf("the script of Postfix says %q: %w", said, err)
 	}
-	pid, err := os.ReadFile(filepath.Join(dir, "spool/pid/master.pid")) //nolint:gosec // ours
+	pid, err := os.ReadFile(filepath.Join(dir, "spool/pid/master.pid"))
 	if err != nil {
 		return err
 	}
@@ -116,5 +116,5 @@ func (p *benchPostfix) warmUp(ctx context.Context, recipients []string) error {
 			return ctx.Err()
 		}
 	}
-	return errors.New("Postfix does not get to know the recipients")
+	return errors.New("the verify server of Postfix does not get to know the recipients")
 }

@@ -19,7 +19,6 @@ type benchGoal struct {
 	cpu, cpuStretch     float64 // of the splice's CPU time, at most
 	postfix             float64 // of Postfix's rate, at least
 	postfixStretch      float64
-	sessions            int
 	perConn, rcpts, len int
 	pipelined, slow     bool // slow: Postfix takes too long for it in quick mode
 	name                string
@@ -33,15 +32,26 @@ const (
 // benchGoals are the rows of the table of throughput, all with 20 sessions.
 func benchGoals() []benchGoal {
 	return []benchGoal{
-		{name: "1 KB, one connection a message", perConn: 1, rcpts: 1, len: kib,
-			rate: 1.1, stretch: 1.5, cpu: 1, cpuStretch: 0.65, postfix: 3},
+		{
+			name: "1 KB, one connection a message", perConn: 1, rcpts: 1, len: kib,
+			rate: 1.1, stretch: 1.5, cpu: 1, cpuStretch: 0.65, postfix: 3,
+		},
 		{name: "1 KB, persistent", rcpts: 1, len: kib, rate: 0.8, stretch: 1.1, postfix: 4},
 		{name: "10 KB, 10 RCPT", rcpts: 10, len: 10 * kib, rate: 0.75, stretch: 1, postfix: 3},
-		{name: "10 KB, 50 RCPT pipelined", rcpts: 50, len: 10 * kib, pipelined: true,
-			rate: 0.3, stretch: 0.75, postfix: 10},
+		{
+			name: "10 KB, 50 RCPT pipelined", rcpts: 50, len: 10 * kib, pipelined: true,
+			rate: 0.3, stretch: 0.75, postfix: 10,
+		},
 		{name: "100 KB", rcpts: 1, len: 100 * kib, rate: 0.7, stretch: 0.85, postfix: 3.5},
 		{name: "1 MB", rcpts: 1, len: mib, rate: 0.7, stretch: 0.85, postfix: 3.5},
 		{name: "20 MB", rcpts: 1, len: 20 * mib, rate: 0.7, stretch: 0.85, postfix: 3.5, slow: true},
+	}
+}
+
+func (g *benchGoal) work() bench.Work {
+	return bench.Work{
+		Name: g.name, Sessions: 20, PerConn: g.perConn, Rcpts: g.rcpts, Size: g.len,
+		Pipelined: g.pipelined,
 	}
 }
 
@@ -59,13 +69,10 @@ func (b *benchmark) throughput(ctx context.Context) error {
 	var cells []bench.Cell
 	recipients := bench.Recipients(benchRecipients, benchDomains, benchDomain)
 	for _, g := range benchGoals() {
-		if !strings.Contains(g.name, b.only) && !strings.Contains("throughput", b.only) {
+		if !strings.Contains(g.name, b.only) && !strings.Contains(benchThroughput, b.only) {
 			continue
 		}
-		c := bench.Cell{Recipients: recipients, Duration: b.round, Work: bench.Work{
-			Name: g.name, Sessions: 20, PerConn: g.perConn, Rcpts: g.rcpts, Size: g.len,
-			Pipelined: g.pipelined,
-		}}
+		c := bench.Cell{Recipients: recipients, Duration: b.round, Work: g.work()}
 		if g.slow && b.pings < 10000 {
 			c.Without = []string{benchPeer}
 		}

@@ -178,7 +178,10 @@ func (s *soak) slice(ctx context.Context, d time.Duration, sig syscall.Signal) e
 		load.Run(sending)
 		close(rest)
 	}()
-	err := s.blow(sending, d/2, sig)
+	err := s.blow(ctx, d/2, sig)
+	if err != nil {
+		stop()
+	}
 	<-rest
 	if err != nil {
 		return err
@@ -198,8 +201,11 @@ func (s *soak) slice(ctx context.Context, d time.Duration, sig syscall.Signal) e
 
 // blow ends the gate after a while, and starts it again.
 func (s *soak) blow(ctx context.Context, after time.Duration, sig syscall.Signal) error {
-	if sig == 0 || wait(ctx, after) != nil {
+	if sig == 0 {
 		return nil
+	}
+	if err := wait(ctx, after); err != nil {
+		return err
 	}
 	if sig == syscall.SIGKILL {
 		s.g.kill()

@@ -63,7 +63,8 @@ func soakFaults(share float64) mxsim.Behaviour {
 		mxsim.Helo:    {closed, say("451 4.3.0 Temporary failure"), busy},
 		mxsim.Mail: {
 			closed, slow, busy, say("451 4.3.0 Temporary failure"),
-			say("552 5.3.4 Message too big"), {Raw: "250-2.1.0 cut in the mid", Close: true},
+			say("552 5.3.4 Message too big"),
+			{Raw: "250-2.1.0 cut in the mid", Close: true},
 		},
 		mxsim.Rcpt: {
 			closed, slow, busy, say("451 4.3.0 Temporary failure"), say("550 5.7.1 Relay access denied"),

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -59,7 +60,7 @@ func (s *session) deliver(recipient string, message []byte) error {
 	if err := s.envelope(recipient); err != nil {
 		return err
 	}
-	if _, err := s.conn.Write(append(message[:len(message):len(message)], ".\r\n"...)); err != nil {
+	if _, err := s.conn.Write(append(slices.Clip(message), ".\r\n"...)); err != nil {
 		return err
 	}
 	if code, err := s.reply(); err != nil || code != 250 {

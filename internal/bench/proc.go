@@ -32,7 +32,7 @@ func processes() (map[int]process, error) {
 	all := make(map[int]process, len(files))
 	for _, file := range files {
 		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-		b, err := os.ReadFile(file) //nolint:gosec // the name is from Glob above
+		b, err := os.ReadFile(file)
 		if err != nil {
 			continue
 		}

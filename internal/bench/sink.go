@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -150,7 +151,7 @@ func skipMessage(br *bufio.Reader) error {
 	keep := 0 // octets at the end of the last look that the mark may begin in
 	for {
 		if _, err := br.Peek(keep + 1); err != nil {
-			if err == io.EOF { //nolint:errorlint // bufio returns it unwrapped
+			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
 			return err

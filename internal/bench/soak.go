@@ -79,7 +79,7 @@ func (s *Soak) connection(ctx context.Context, id string) {
 			break
 		}
 		m := s.message(fmt.Sprintf("%s-%d", id, n))
-		err := m.send(c)
+		err := m.send(context.WithoutCancel(ctx), c)
 		s.Ledger.Note(m.id, m.entry)
 		if err != nil {
 			return
@@ -115,7 +115,7 @@ func (s *Soak) message(id string) *soakMessage {
 }
 
 // send sends the message. An error says that the connection is of no more use.
-func (m *soakMessage) send(c *session) error {
+func (m *soakMessage) send(ctx context.Context, c *session) error {
 	c.extend()
 	data, err := m.envelope(c)
 	if err != nil {
@@ -133,7 +133,7 @@ func (m *soakMessage) send(c *session) error {
 		_, _ = c.conn.Write(m.wire[:below(len(m.wire)-4)])
 		return errHungUp
 	}
-	if err := m.body(c); err != nil {
+	if err := m.body(ctx, c); err != nil {
 		// What was written may have reached the gate to its end.
 		m.entry.Outcome = Silence
 		return err
@@ -207,14 +207,14 @@ func (m *soakMessage) envelope(c *session) (data bool, err error) {
 }
 
 // body sends the message, some of them in pieces, so that a blow is likely to hit one.
-func (m *soakMessage) body(c *session) error {
+func (m *soakMessage) body(ctx context.Context, c *session) error {
 	pieces := 1
 	if chance() < soakSlow {
 		pieces = 4
 	}
 	for i := range pieces {
 		if i > 0 {
-			pause(context.Background(), time.Duration(below(int(50*time.Millisecond))))
+			pause(ctx, time.Duration(below(int(50*time.Millisecond))))
 		}
 		p := m.wire[i*len(m.wire)/pieces : (i+1)*len(m.wire)/pieces]
 		if _, err := c.conn.Write(p); err != nil {
