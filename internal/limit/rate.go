@@ -33,7 +33,7 @@ func (r Rate) Next(tat, now time.Time, cost int) (next time.Time, wait time.Dura
 	if cost > burst {
 		return tat, -1, false
 	}
-	step := max(r.Per/time.Duration(r.Count), 1)
+	step := r.step()
 	next = now
 	if tat.After(now) {
 		next = tat
@@ -44,6 +44,9 @@ func (r Rate) Next(tat, now time.Time, cost int) (next time.Time, wait time.Dura
 	}
 	return next, 0, true
 }
+
+// step is the time that brings one event back. r is not unlimited.
+func (r Rate) step() time.Duration { return max(r.Per/time.Duration(r.Count), 1) }
 
 // Limiter applies one Rate to many keys. Safe for concurrent use.
 type Limiter struct {
@@ -78,30 +81,75 @@ func (l *Limiter) Take(key string, now time.Time) (wait time.Duration, ok bool) 
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(l.byTAT) > 0 && !l.byTAT[0].tat.After(now) {
-		l.drop()
+	next, wait, ok := l.rate.Next(l.arrival(key, now), now, 1)
+	if ok {
+		l.keep(key, next)
 	}
+	return wait, ok
+}
+
+// Wait tells how long to wait until an event of this cost is allowed, 0 if it is now, and takes
+// nothing. It is for events that show only afterwards whether they count, see [Limiter.Charge].
+// The wait is negative if the cost is above the burst.
+func (l *Limiter) Wait(key string, now time.Time, cost int) time.Duration {
+	if l.rate.Unlimited() {
+		return 0
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, wait, ok := l.rate.Next(l.arrival(key, now), now, cost)
+	if ok {
+		return 0
+	}
+	return wait
+}
+
+// Charge takes an event of this cost, allowed or not: what is beyond the rate has to be waited for
+// by later ones. A negative cost gives back, at most what was taken.
+func (l *Limiter) Charge(key string, now time.Time, cost int) {
+	if l.rate.Unlimited() {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	tat := l.arrival(key, now)
+	if tat.Before(now) {
+		tat = now
+	}
+	l.keep(key, tat.Add(time.Duration(cost)*l.rate.step()))
+	l.dropWhole(now)
+}
+
+// arrival is the state of key, the zero time for one that is whole.
+func (l *Limiter) arrival(key string, now time.Time) time.Time {
+	l.dropWhole(now)
+	if c := l.keys[key]; c != nil {
+		return c.tat
+	}
+	return time.Time{}
+}
+
+// keep notes the state of key.
+func (l *Limiter) keep(key string, tat time.Time) {
 	c := l.keys[key]
-	var tat time.Time
 	if c != nil {
-		tat = c.tat
-	}
-	next, wait, ok := l.rate.Next(tat, now, 1)
-	if !ok {
-		return wait, false
-	}
-	if c != nil {
-		c.tat = next
+		c.tat = tat
 		heap.Fix(&l.byTAT, c.index)
-		return 0, true
+		return
 	}
 	if len(l.keys) >= l.maxKeys {
 		l.drop()
 	}
-	c = &cell{key: key, tat: next}
+	c = &cell{key: key, tat: tat}
 	l.keys[key] = c
 	heap.Push(&l.byTAT, c)
-	return 0, true
+}
+
+// dropWhole forgets the keys that have their full burst again.
+func (l *Limiter) dropWhole(now time.Time) {
+	for len(l.byTAT) > 0 && !l.byTAT[0].tat.After(now) {
+		l.drop()
+	}
 }
 
 // Len returns how many keys are remembered now.

@@ -157,3 +157,55 @@ func BenchmarkLimiter(b *testing.B) {
 		i++
 	}
 }
+
+// TestLimiterCharge: what is charged counts, allowed or not; what is given back may be taken again,
+// and no more than was taken.
+func TestLimiterCharge(t *testing.T) {
+	l := NewLimiter(Rate{Count: 1, Per: time.Second, Burst: 3}, 10)
+	now := time.Unix(1e9, 0)
+	took := func() (n int) {
+		t.Helper()
+		for {
+			want := l.Wait("a", now, 1)
+			wait, ok := l.Take("a", now)
+			if wait != want || ok != (want == 0) {
+				t.Fatalf("Take = %v, %v behind Wait = %v", wait, ok, want)
+			}
+			if !ok {
+				return n
+			}
+			n++
+		}
+	}
+	l.Charge("a", now, -1) // nothing was taken
+	if n := took(); n != 3 {
+		t.Errorf("%d of 3", n)
+	}
+	l.Charge("a", now, -1)
+	l.Charge("b", now, -1)
+	if n := took(); n != 1 {
+		t.Errorf("%d behind one given back", n)
+	}
+	l.Charge("a", now, 2)
+	if wait := l.Wait("a", now, 1); wait != 3*time.Second {
+		t.Errorf("wait of %v with 2 beyond the rate", wait)
+	}
+	if wait := l.Wait("a", now, 2); wait != 4*time.Second {
+		t.Errorf("wait of %v for an event of 2", wait)
+	}
+	l.Charge("a", now, -10)
+	if l.Len() != 0 {
+		t.Errorf("%d keys that are whole", l.Len())
+	}
+	if n := took(); n != 3 {
+		t.Errorf("%d behind all given back, of 3", n)
+	}
+	if wait := l.Wait("a", now, 4); wait >= 0 {
+		t.Errorf("wait of %v for more than the burst", wait)
+	}
+	none := NewLimiter(Rate{}, 10)
+	none.Charge("a", now, 5)
+	if none.Wait("a", now, 1) != 0 || none.Len() != 0 {
+		t.Error("a wait without a rate")
+	}
+}
