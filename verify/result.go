@@ -54,7 +54,7 @@ const (
 	// Unknown, because of our own limits.
 
 	BudgetSpent Reason = "budget"      // the waiting time of the message is used up
-	LocalLimit  Reason = "local_limit" // too many questions at one time
+	LocalLimit  Reason = "local_limit" // too many questions at one time, or to one domain in vain
 	Breaker     Reason = "breaker"     // no mail server answers us: our own network is at fault
 	Closing     Reason = "closing"     // the gate is shutting down
 

@@ -52,6 +52,9 @@ func (r *run) ask(ctx context.Context, s *session) (Outcome, verdict) {
 	if !out.Reply.Positive() {
 		s.refused++
 	}
+	if out.Stage == reply.StageRcpt {
+		s.pool.count(r.req.Rcpt.ASCIIDomain(), out.Reply)
+	}
 	if kept && sessionLimit(out) && !over(ctx) {
 		s.quitKeepingSlot(ctx)
 		return out, stale

@@ -27,6 +27,10 @@
 // not let us come as far as MAIL, is left alone for 30 seconds: its next recipients get the same
 // Outcome.
 //
+// Who sends to a dictionary of names shall not find mailboxes through us, nor have us blocked: after
+// Config.Refusals refused recipients of one domain in a row only one more is asked for each second, and
+// the others end at once with Outcome.LocalLimit. Each accepted one makes up for half a refused one.
+//
 // Bounds. All of one Probe ends within Config.Total and within its ctx; every single wait has an
 // absolute deadline inside of that, so a host that drips octets gains nothing. Waiting for a free
 // connection counts too, and ends as Outcome.LocalLimit. Hosts that do not answer hold no slot that
@@ -41,6 +45,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -113,6 +118,10 @@ type Config struct {
 	// LocalLimit. The zero value is no limit.
 	DomainRate limit.Rate
 
+	// Refusals is how many recipients of one domain may be refused in a row; then only one is asked
+	// for each second, see the package's manners. Default 50, below 0 is no limit.
+	Refusals int
+
 	// TLSConfig is cloned for STARTTLS, with the host's name as ServerName; its verification
 	// settings hold. nil: any certificate will do.
 	TLSConfig *tls.Config
@@ -166,6 +175,7 @@ func (c Config) withDefaults() Config {
 			*d.v = d.def
 		}
 	}
+	c.Refusals = cmp.Or(c.Refusals, 50)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -182,10 +192,11 @@ type Pool struct {
 	greeted, unproven, opening *limit.Slots
 	wanting                    atomic.Int32 // how many wait for greeted
 
-	domains *limit.Limiter
-	down    *memory[Outcome]  // not to be connected to, and why
-	plain   *memory[struct{}] // not to be offered TLS
-	proven  *memory[struct{}] // have answered a question
+	domains  *limit.Limiter
+	refusals *limit.Limiter    // refused recipients of each domain, see harvested
+	down     *memory[Outcome]  // not to be connected to, and why
+	plain    *memory[struct{}] // not to be offered TLS
+	proven   *memory[struct{}] // have answered a question
 
 	base   context.Context // ends when Close gives up waiting
 	cancel context.CancelFunc
@@ -207,6 +218,7 @@ func NewPool(cfg Config) *Pool {
 		unproven: limit.NewSlots(cfg.Max - cfg.Max/provenShare),
 		opening:  limit.NewSlots(openingPerMax * cfg.Max),
 		domains:  limit.NewLimiter(cfg.DomainRate, rememberedDomains),
+		refusals: limit.NewLimiter(refusalRate(cfg.Refusals), rememberedDomains),
 		down:     newMemory[Outcome](downFor, rememberedHosts),
 		plain:    newMemory[struct{}](plainFor, rememberedHosts),
 		proven:   newMemory[struct{}](provenFor, rememberedHosts),

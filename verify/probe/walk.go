@@ -163,6 +163,14 @@ func (r *run) host(ctx context.Context, name string, addr netip.Addr) (out Outco
 		out.Err = fmt.Errorf("probe: no connection to %s came free: %w", name, err)
 		return out, true
 	}
+	// Asked here and not before the wait for a slot, in which hundreds may have been refused.
+	if domain := r.req.Rcpt.ASCIIDomain(); p.harvested(domain) {
+		release()
+		r.step("too many recipients of %s were refused, it is not asked for a while", domain)
+		out.LocalLimit = true
+		out.Err = fmt.Errorf("probe: too many recipients of %s were refused lately", domain)
+		return out, true
+	}
 	if s := p.take(ctx, addr, r.req.Helo); s != nil {
 		s.release = release
 		r.step("%s [%v]: session kept from before, %d recipients so far", name, addr, s.asked)
