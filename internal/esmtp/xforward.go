@@ -11,7 +11,8 @@ const (
 	// xforwardLine is the limit of an XFORWARD command with its CRLF: that of any command line
 	// (RFC 5321 section 4.5.3.1.4). Postfix splits at the same place.
 	xforwardLine = 512
-	// maxXForward is the limit of a decoded value in octets, as in Postfix.
+	// maxXForward is the limit of a value in octets. Postfix has it for the xtext, and refuses all of a
+	// command with a longer one: so it is for what we write, and for the decoded value that we read.
 	maxXForward = 255
 	xforward    = "XFORWARD"
 	unavailable = "[UNAVAILABLE]"
@@ -132,7 +133,7 @@ func hasControl(s string) bool {
 
 // Append appends one or more "XFORWARD ...\r\n" lines, each of 512 octets at most, with the attributes
 // that are set and that the server offered (the words behind XFORWARD in its EHLO reply, in any
-// case). It appends nothing if there are none. A value whose xtext does not fit a line is cut.
+// case). It appends nothing if there are none. A value whose xtext is longer than 255 octets is cut.
 func (x XForward) Append(dst []byte, offered []string) []byte {
 	start := len(dst) // of the open line
 	for _, name := range xforwardNames() {
@@ -158,12 +159,12 @@ func (x XForward) Append(dst []byte, offered []string) []byte {
 	return dst
 }
 
-// appendAttribute appends " NAME=xtext", cut between octets so that it fits a line of its own.
+// appendAttribute appends " NAME=xtext", cut between octets where the xtext is too long.
 func appendAttribute(dst []byte, name, value string) []byte {
-	const room = xforwardLine - len(xforward) - len("\r\n")
 	dst = append(dst, ' ')
 	dst = append(dst, name...)
 	dst = append(dst, '=')
+	room := len(dst) + maxXForward
 	for i := range len(value) {
 		longer := AppendXtext(dst, value[i:i+1])
 		if len(longer) > room {

@@ -66,7 +66,27 @@ func TestXForwardClientAddr(t *testing.T) {
 	}
 }
 
-// Values that do not fit one line are spread over several; one that fits none is cut.
+// Postfix refuses the whole command if the xtext of one value is longer than 255 octets ("attribute
+// value too long"): a client that greets with enough "+" could hide its address from the relay so.
+func TestXForwardLongXtext(t *testing.T) {
+	for _, helo := range []string{
+		strings.Repeat("+", 84), strings.Repeat("+", 85), strings.Repeat("+", 86), strings.Repeat("+", 160),
+		strings.Repeat("a", 253) + "++", strings.Repeat("é", 100), strings.Repeat("a", 255),
+	} {
+		x := XForward{Name: "a.example", Addr: "192.0.2.1", Helo: helo, Source: "REMOTE"}
+		wire := string(x.Append(nil, xforwardNames()))
+		for word := range strings.FieldsSeq(wire) {
+			if _, value, ok := strings.Cut(word, "="); ok && len(value) > 255 {
+				t.Errorf("a value of %d octets: %.40q...", len(value), word)
+			}
+		}
+		if !strings.Contains(wire, " HELO="+string(AppendXtext(nil, helo[:80]))) {
+			t.Errorf("too much was cut: %q", wire)
+		}
+	}
+}
+
+// Values that do not fit one line are spread over several; one that is too long is cut.
 func TestXForwardLines(t *testing.T) {
 	x := XForward{
 		Name: strings.Repeat("n", 255), Helo: strings.Repeat("=", 255), Ident: strings.Repeat("i", 255),
@@ -86,7 +106,7 @@ func TestXForwardLines(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if len(lines) != 4 || len(back.Helo) != 165 {
+	if len(lines) != 4 || len(back.Helo) != 85 {
 		t.Errorf("%d lines, HELO of %d octets", len(lines)-1, len(back.Helo))
 	}
 	back.Helo = x.Helo
