@@ -87,7 +87,7 @@ func start(t *testing.T, cfg proxy.Config, v policy.Verifier, faults ...mxsim.Be
 		t.Fatal(err)
 	}
 	g.pool = relay.New(relay.Config{
-		Upstreams: []string{"127.0.0.1:10026"}, Hostname: cfg.Hostname, Timeout: 90 * time.Second,
+		Upstreams: relay.InOrder("127.0.0.1:10026"), Hostname: cfg.Hostname, Timeout: 90 * time.Second,
 		Dial: g.relay.DialContext,
 	}, logger)
 	g.engine = engine

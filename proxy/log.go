@@ -75,6 +75,7 @@ func (t *transaction) logMessage(m *messageLog) {
 	args := []any{
 		"session", t.decide.Session, "transaction", t.id,
 		"client", t.decide.Client.Addr.String(), "helo", clean(t.decide.Client.Helo),
+		"login", clean(t.decide.Client.Login),
 		"sender", t.address(t.mail.From), "outcome", string(m.outcome),
 		"accepted", t.accepted, "deferred", t.deferred, "refused", t.refused,
 		"octets", m.size, "relay", m.upstream, "queue_id", m.queueID,

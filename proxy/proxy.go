@@ -147,6 +147,9 @@ func (s *Server) Reconfigure(cfg Config, engine *policy.Engine, pool *relay.Pool
 		SoftErrorLimit: cfg.SoftErrorLimit, HardErrorLimit: cfg.HardErrorLimit,
 		ErrorDelay: cfg.ErrorDelay, TLS: cfg.TLS, Event: s.connectionEvent,
 	}
+	if cfg.Auth {
+		st.wire.Auth, st.wire.AuthWithoutTLS = pool.Auth, cfg.AuthWithoutTLS
+	}
 	if cfg.BareNewline == "normalize" {
 		st.wire.Bare = wire.NormalizeBare
 	}
@@ -236,7 +239,9 @@ func (s *Server) newSession(c *smtp.Conn) (smtp.Session, error) {
 	id := fmt.Sprintf("%x.%x", s.start, s.sessions.Add(1))
 	addr, _ := conn.Client()
 	s.log.Debug("session", "session", id, "client", addr.String())
-	return &session{srv: s, conn: conn, id: id}, nil
+	session := &session{srv: s, conn: conn, id: id}
+	conn.OnAuth(session.authenticate)
+	return session, nil
 }
 
 func (s *Server) connectionEvent(e wire.Event) {

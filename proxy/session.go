@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"io"
 	"net/netip"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
 	"github.com/rcptgate/rcptgate/policy"
+	"github.com/rcptgate/rcptgate/proxy/relay"
 	"github.com/rcptgate/rcptgate/proxy/wire"
 	"github.com/rcptgate/rcptgate/verify"
 )
@@ -24,6 +26,8 @@ type session struct {
 	id   string
 	n    int // transactions so far
 	tx   *transaction
+
+	login *relay.Login // of the client's AUTH; its transactions go over its session
 }
 
 var _ smtp.Session = (*session)(nil)
@@ -72,7 +76,10 @@ func (s *session) begin(st *state, m *esmtp.Mail) *transaction {
 	if extended {
 		proto = "ESMTP"
 	}
-	client := policy.Client{Addr: addr, Port: port, Helo: helo, Proto: proto, Trusted: s.conn.Trusted()}
+	client := policy.Client{
+		Addr: addr, Port: port, Helo: helo, Proto: proto,
+		Login: s.conn.User(), Trusted: s.conn.Trusted(),
+	}
 	x := s.conn.XForward()
 	if x == (esmtp.XForward{}) {
 		x = esmtp.XForward{
@@ -89,13 +96,38 @@ func (s *session) begin(st *state, m *esmtp.Mail) *transaction {
 	id := s.id + "-" + strconv.Itoa(s.n)
 	t := &transaction{
 		s: s, st: st, id: id, started: time.Now(), mail: m,
-		up: st.relay.Begin(x, *m),
+		up: s.upstream(st, x, m),
 		decide: policy.Transaction{
 			Session: s.id, ID: id, Client: client, Mail: *m,
 			Budget: verify.NewBudget(st.cfg.TransactionBudget, maxBehind),
 		},
 	}
 	return t
+}
+
+// upstream begins the transaction at the relay: on the session of the client's own login, or on
+// one of the pool.
+func (s *session) upstream(st *state, x esmtp.XForward, m *esmtp.Mail) *relay.Tx {
+	if s.login != nil && s.conn.User() != "" { // STARTTLS makes the client's AUTH void
+		return s.login.Begin(x, *m)
+	}
+	return st.relay.Begin(x, *m)
+}
+
+// authenticate tries the client's AUTH at the relay, whose answer is the client's.
+func (s *session) authenticate(l wire.Login) esmtp.Reply {
+	login, r, err := s.srv.state.Load().relay.Login(context.Background(), l.Mechanism, l.User, l.Password)
+	switch {
+	case err != nil:
+		s.srv.log.Warn("login", "session", s.id, "login", clean(l.User), "reply", err.Reply.String(), "error", err.Error())
+		return err.Reply
+	case login == nil:
+		s.srv.log.Warn("login", "session", s.id, "login", clean(l.User), "reply", r.String())
+		return r
+	}
+	s.srv.log.Info("login", "session", s.id, "login", clean(l.User), "reply", r.String())
+	s.login = login
+	return r
 }
 
 // warnOwnName tells once of a client that greets with our own name. Its recipients are not
@@ -190,5 +222,8 @@ func (s *session) Reset() {
 // Logout ends the session, as Reset.
 func (s *session) Logout() error {
 	s.Reset()
+	if s.login != nil {
+		s.login.Close()
+	}
 	return nil
 }

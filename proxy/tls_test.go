@@ -136,7 +136,9 @@ func TestImplicitTLS(t *testing.T) {
 		}
 		g.messages(1)
 		_ = l.Close()
-		<-served
+		if err := <-served; err == nil {
+			t.Error("Serve ended without an error on a closed listener")
+		}
 	})
 }
 

@@ -43,13 +43,29 @@ func (c *Config) ProxyConfig() proxy.Config {
 
 // RelayConfig is the configuration of the connections to the relay.
 func (c *Config) RelayConfig() relay.Config {
-	return relay.Config{
-		Upstreams:   c.UpstreamAddresses(),
-		Hostname:    c.Hostname(),
-		Timeout:     time.Duration(c.Relay.Timeout),
-		MaxIdle:     c.Relay.MaxIdle,
-		IdleTimeout: time.Duration(c.Relay.IdleTimeout),
+	mode, _ := relay.ParseTLSMode(c.Relay.TLS) // an enum, so it is one
+	cfg := relay.Config{
+		Hostname:        c.Hostname(),
+		Timeout:         time.Duration(c.Relay.Timeout),
+		DataDoneTimeout: time.Duration(c.Relay.DataDoneTimeout),
+		MaxIdle:         c.Relay.MaxIdle,
+		IdleTimeout:     time.Duration(c.Relay.IdleTimeout),
+		TLS:             mode,
+		Wrapper:         c.Relay.TLSWrapperMode,
+		RootCAs:         c.also.relayCAs,
+		ServerName:      c.Relay.TLSServerName,
 	}
+	for _, u := range c.upstreams() {
+		cfg.Upstreams = append(cfg.Upstreams, relay.Upstream{
+			Address: string(u.Address), Priority: u.Priority, Weight: u.Weight,
+		})
+	}
+	if passwords := c.also.passwords; passwords != nil {
+		cfg.Credentials = func(upstream string) (user, password string, ok bool) {
+			return passwords.lookup(Endpoint(upstream))
+		}
+	}
+	return cfg
 }
 
 // PolicyConfig is the configuration of the policy engine.

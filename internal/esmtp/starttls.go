@@ -29,13 +29,29 @@ func (c *Client) StartTLS(ctx context.Context, config *tls.Config) (Reply, error
 	if err := c.inStep(); err != nil {
 		return r, c.fail(err)
 	}
+	return r, c.handshake(ctx, "STARTTLS", config)
+}
+
+// Handshake makes a new connection a TLS one before the greeting is read, for a server that begins
+// with TLS (RFC 8314 section 3.3). A failed handshake is a [*TLSError].
+func (c *Client) Handshake(ctx context.Context, config *tls.Config) error {
+	if c.err != nil {
+		return c.err
+	}
+	return c.handshake(ctx, "connection", config)
+}
+
+func (c *Client) handshake(ctx context.Context, what string, config *tls.Config) error {
 	done := c.begin(ctx)
 	defer done()
+	if c.err != nil {
+		return c.err
+	}
 	conn := tls.Client(c.raw, config)
 	if err := conn.HandshakeContext(ctx); err != nil {
-		return r, c.fail(&TLSError{Err: c.broken(ctx, "STARTTLS", err)})
+		return c.fail(&TLSError{Err: c.broken(ctx, what, err)})
 	}
 	c.conn, c.br = conn, bufio.NewReader(conn)
 	c.isTLS, c.ext = true, nil
-	return r, nil
+	return nil
 }

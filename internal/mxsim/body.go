@@ -48,7 +48,7 @@ func (s *session) message() error {
 	s.messageID++
 	m := &Message{
 		ID: fmt.Sprintf("%04X%08X", s.number+1, s.messageID), At: time.Now(), Helo: s.Helo,
-		From: s.From, MailLine: s.from.Line, XForward: s.xforward,
+		From: s.From, MailLine: s.from.Line, XForward: s.xforward, User: s.User,
 		Body: b.kept, Octets: b.octets, Conn: s.number,
 	}
 	b.hash.Sum(m.SHA256[:0])

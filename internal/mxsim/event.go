@@ -21,6 +21,7 @@ const (
 	Reset    Stage = "rset"
 	Quit     Stage = "quit"
 	XForward Stage = "xforward"
+	Auth     Stage = "auth"  // AUTH, and each line behind a 334
 	Other    Stage = "other" // NOOP, VRFY, what is not known
 )
 
@@ -75,9 +76,10 @@ type Session struct {
 	From     string // path of the open transaction
 	Opened   bool   // there is an open transaction
 	TLS      bool
-	Rcpts    int // RCPT commands of this connection, this one included
-	Refused  int // RCPT commands answered with 4xx or 5xx before this one
-	Commands int // commands of this connection, this one included
+	User     string // logged in as
+	Rcpts    int    // RCPT commands of this connection, this one included
+	Refused  int    // RCPT commands answered with 4xx or 5xx before this one
+	Commands int    // commands of this connection, this one included
 }
 
 // wire returns the octets of an answer.

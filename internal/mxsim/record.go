@@ -21,6 +21,7 @@ type Conn struct {
 	Start    time.Time
 	End      time.Time // zero while it is open
 	TLS      bool      // a handshake was completed
+	User     string    // logged in as
 	Quit     bool      // the client said QUIT
 	Dropped  bool      // the host ended it, not the client
 	Early    int       // commands that came before the reply to the one before was sent
@@ -73,6 +74,7 @@ type Message struct {
 	Octets    int64             // of Body, also when it is not kept
 	SHA256    [32]byte          // of Body
 	Conn      int               // number of the connection, from 0
+	User      string            // logged in as
 }
 
 // recorder keeps the record of a host.
@@ -148,6 +150,12 @@ func (r *recorder) secured(c *Conn) {
 	r.recordMu.Lock()
 	defer r.recordMu.Unlock()
 	c.TLS = true
+}
+
+func (r *recorder) authenticated(c *Conn, user string) {
+	r.recordMu.Lock()
+	defer r.recordMu.Unlock()
+	c.User = user
 }
 
 func (r *recorder) keep(m Message, taken bool) {

@@ -45,6 +45,8 @@ type session struct {
 	xforward  map[string]string
 	wording   Wording
 	messageID int
+	auth      authDialog
+	authOpen  bool // the next line answers a 334
 }
 
 func (h *Host) converse(ctx context.Context, conn net.Conn) {
@@ -54,7 +56,13 @@ func (h *Host) converse(ctx context.Context, conn net.Conn) {
 	s.PeerIP, _, _ = net.SplitHostPort(s.Peer)
 	s.wording = h.wording()
 	s.log, s.number = h.opened(s.Peer)
-	err := s.step(Event{Stage: Connect})
+	var err error
+	if h.Wrapper {
+		err = s.handshake()
+	}
+	if err == nil {
+		err = s.step(Event{Stage: Connect})
+	}
 	for err == nil {
 		var line string
 		if line, err = s.readLine(); err == nil {
@@ -230,6 +238,10 @@ func (s *session) readLine() (string, error) {
 // parse makes an event of a command line.
 func (s *session) parse(line string) Event {
 	e := Event{Stage: Other, Line: line}
+	if s.authOpen {
+		e.Stage = Auth
+		return e
+	}
 	verb, arg, _ := strings.Cut(line, " ")
 	switch strings.ToUpper(verb) {
 	case "EHLO", "HELO", "LHLO":
@@ -253,6 +265,8 @@ func (s *session) parse(line string) Event {
 		e.Stage = Quit
 	case "XFORWARD":
 		e.Stage = XForward
+	case "AUTH":
+		e.Stage = Auth
 	}
 	return e
 }
@@ -289,6 +303,8 @@ func (s *session) follow(e Event, wire string) error {
 		if positive {
 			s.forward(e.Line)
 		}
+	case Auth:
+		s.followAuth(wire)
 	case Dot, Reset:
 		s.reset()
 	case Connect, Body, Quit, Other:

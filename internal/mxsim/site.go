@@ -1,6 +1,7 @@
 package mxsim
 
 import (
+	"crypto/tls"
 	"net/netip"
 	"strings"
 	"sync"
@@ -53,6 +54,12 @@ type Host struct {
 	// batch of replies, however many commands the batch answers.
 	Latency time.Duration
 	TLS     TLSMode
+	// Wrapper begins every connection with a handshake, as on port 465; TLS still says how it goes.
+	Wrapper bool
+	// Certificate replaces the self-signed one for "mxsim.test"; see [CA].
+	Certificate *tls.Certificate
+	// Accounts offers AUTH; nil does not.
+	Accounts *Accounts
 	// Keywords are the EHLO keywords besides STARTTLS; nil means DefaultKeywords.
 	Keywords []string
 	// HeloOnly refuses EHLO as a server without extensions does (502).

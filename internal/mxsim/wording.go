@@ -157,6 +157,8 @@ func (s *session) standard(e Event) Answer {
 		return s.standardTLS()
 	case Mail:
 		switch {
+		case s.Host.Accounts != nil && s.Host.Accounts.Required && s.User == "":
+			return Say("530 5.7.0 Authentication required")
 		case s.Opened:
 			return Say("503 5.5.1 Error: nested MAIL command")
 		case e.Path == "" && !strings.Contains(e.Line, "<>"):
@@ -179,6 +181,8 @@ func (s *session) standard(e Event) Answer {
 		return Say("354 End data with <CR><LF>.<CR><LF>")
 	case Dot:
 		return Say(w.DotOK)
+	case Auth:
+		return s.standardAuth(e.Line)
 	case Reset:
 		return Say("250 2.0.0 Ok")
 	case Quit:
@@ -210,6 +214,9 @@ func (s *session) standardHello(e Event) Answer {
 	lines := append([]string{first}, s.Host.keywords()...)
 	if s.Host.TLS != NoTLS && !s.TLS {
 		lines = append(lines, "STARTTLS")
+	}
+	if s.offersAuth() {
+		lines = append(lines, "AUTH "+strings.Join(s.Host.Accounts.mechanisms(), " "))
 	}
 	return Say(strings.Join(lines, "\n"))
 }

@@ -8,66 +8,107 @@
 //
 // A session that surprised us (a reply missing or too many, a broken line, a timeout) is
 // closed and never used again.
+//
+// # Several upstreams
+//
+// Those of the lowest Priority share the transactions by Weight; the next ones serve while
+// these are down. An upstream is down from the first connection that fails (the TCP
+// connection, the banner, EHLO, TLS, AUTH); the transaction at hand goes to the next one.
+// It is tried again beside the mail, after 1 s, then 2 s, 4 s, up to 30 s. When all are
+// down, each transaction tries them all anyway. A transaction that breaks has its upstream
+// tried at once, and prefers the others until then.
+//
+// # TLS and AUTH
+//
+// See [TLSMode]. The relay's credentials come from Config.Credentials, for instance of
+// [ReadPasswordFile]. Clients log in through [Pool.Login], on a session of their own. A
+// password goes out in plaintext only where Config.TLS is [None]. No password is in an
+// error, a log line or the printed form of a value.
+//
+// # Faults
+//
+// Whatever happens to the relay, the client gets 4yz ([Error.Reply]). What is wrong and
+// what to do about it is the text of the [Error], for the log.
 package relay
 
 import (
 	"context"
-	"errors"
-	"fmt"
+	"crypto/tls"
+	"crypto/x509"
 	"log/slog"
 	"net"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
 )
 
+// Upstream is one server of the relay.
+type Upstream struct {
+	Address  string // "host:port" or "unix:/path"
+	Priority int    // lower ones first
+	Weight   int    // share among those of one priority; less than 1 is 1
+}
+
+// InOrder makes upstreams that are tried in this order.
+func InOrder(addresses ...string) []Upstream {
+	all := make([]Upstream, len(addresses))
+	for i, a := range addresses {
+		all[i] = Upstream{Address: a, Priority: i, Weight: 1}
+	}
+	return all
+}
+
 // Config says where the relay is and how patient we are with it.
 type Config struct {
-	Upstreams   []string       // "host:port" or "unix:/path", tried in order
-	Hostname    string         // our EHLO name
-	Timeout     time.Duration  // absolute, for everything behind one reply of ours
-	MaxIdle     int            // sessions kept between transactions; 0 = 10
-	IdleTimeout time.Duration  // for how long; 0 = 1 s
-	Dial        esmtp.DialFunc // nil = net.Dialer
+	Upstreams []Upstream
+	Hostname  string        // our EHLO name
+	Timeout   time.Duration // absolute, for everything behind one reply of ours
+	// DataDoneTimeout is Timeout for the answer to a whole message; 0 = Timeout.
+	DataDoneTimeout time.Duration
+	MaxIdle         int            // sessions kept at each upstream between transactions; 0 = 10
+	IdleTimeout     time.Duration  // for how long; 0 = 1 s
+	Dial            esmtp.DialFunc // nil = net.Dialer
+
+	TLS     TLSMode
+	Wrapper bool // TLS from the first octet (port 465) instead of STARTTLS; None counts as Encrypt
+	// RootCAs is who may sign the relay's certificate; nil = the system's.
+	RootCAs *x509.CertPool
+	// ServerName is the name that the certificate must have; "" = the upstream's host.
+	ServerName string
+	// Credentials of our own for an upstream, by its address; nil = none.
+	Credentials func(upstream string) (user, password string, ok bool)
+}
+
+// Addresses returns the addresses of the upstreams.
+func (c Config) Addresses() []string {
+	all := make([]string, len(c.Upstreams))
+	for i, u := range c.Upstreams {
+		all[i] = u.Address
+	}
+	return all
 }
 
 // Pool is the sessions to the relay. It is safe for concurrent use.
 type Pool struct {
-	cfg Config
-	log *slog.Logger
-	bg  sync.WaitGroup // clean-up of sessions, beside any client
-	// background is what the clean-up runs under: it is nobody's request.
-	background context.Context
+	cfg       Config
+	log       *slog.Logger
+	upstreams []*upstream // by priority
+	sessions  tls.ClientSessionCache
+	// trials is what trials run under: they are nobody's request. It ends with Close.
+	trials     context.Context
+	stopTrials context.CancelFunc
 
-	mu      sync.Mutex
-	idle    []*session // the last used is at the end
-	offered []string   // keywords of the relay's last EHLO reply; nil before the first
-	warned  map[string]bool
-	closed  bool
+	// mu also guards what the upstreams say it does. It is never held across I/O.
+	mu     sync.Mutex
+	warned map[string]bool
+	closed bool
+	jobs   int       // clean-up and trials, beside any client
+	ended  sync.Cond // a job ended
 }
 
-// Error is a failure of the relay or of the way to it, with the reply that the client gets:
-// always 4yz, so that the client tries again.
-type Error struct {
-	Reply   esmtp.Reply
-	Unknown bool // the message was sent but its reply did not come: it may have been taken
-	Err     error
-}
-
-// Error says what happened, for the log.
-func (e *Error) Error() string { return e.Err.Error() }
-
-// Unwrap is the cause.
-func (e *Error) Unwrap() error { return e.Err }
-
-func failure(e esmtp.EnhancedCode, text string, err error) *Error {
-	return &Error{Reply: esmtp.NewReply(451, e, text), Err: err}
-}
-
-// New makes a pool. It does not connect.
+// New makes a pool. It does not connect; see [Pool.Check].
 func New(cfg Config, log *slog.Logger) *Pool {
 	if cfg.MaxIdle == 0 {
 		cfg.MaxIdle = 10
@@ -75,12 +116,26 @@ func New(cfg Config, log *slog.Logger) *Pool {
 	if cfg.IdleTimeout == 0 {
 		cfg.IdleTimeout = time.Second
 	}
+	if cfg.DataDoneTimeout == 0 {
+		cfg.DataDoneTimeout = cfg.Timeout
+	}
 	if cfg.Dial == nil {
 		cfg.Dial = new(net.Dialer).DialContext
 	}
-	return &Pool{
-		cfg: cfg, log: log, background: context.Background(), warned: map[string]bool{},
+	if cfg.Wrapper && cfg.TLS == None {
+		cfg.TLS = Encrypt
 	}
+	p := &Pool{
+		cfg: cfg, log: log, warned: map[string]bool{},
+		sessions: tls.NewLRUClientSessionCache(len(cfg.Upstreams)),
+	}
+	p.ended.L = &p.mu
+	p.trials, p.stopTrials = context.WithCancel(context.Background())
+	for _, u := range cfg.Upstreams {
+		p.upstreams = append(p.upstreams, newUpstream(u))
+	}
+	slices.SortStableFunc(p.upstreams, func(a, b *upstream) int { return a.Priority - b.Priority })
+	return p
 }
 
 // wanted are the extensions without which something is lost, and what.
@@ -92,215 +147,129 @@ var wanted = [...]struct{ keyword, loss string }{
 	{"SMTPUTF8", "mail that needs it is refused with 550 5.6.7"},
 }
 
-// Check connects once and logs a warning for each extension that the relay lacks.
+// Check connects once to every upstream and logs a warning for each fault and for each
+// extension that one lacks. The error is that none can be used. Before it is known what the
+// relay offers, [Pool.Offers] says yes to everything and [Pool.Auth] names nothing.
 func (p *Pool) Check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 	defer cancel()
-	s, err := p.dial(ctx)
+	errs := make([]error, len(p.upstreams))
+	var wg sync.WaitGroup
+	for i, u := range p.upstreams {
+		wg.Go(func() { errs[i] = p.check(ctx, u) })
+	}
+	wg.Wait()
+	if slices.Contains(errs, nil) {
+		return nil
+	}
+	return unreachable(errs)
+}
+
+func (p *Pool) check(ctx context.Context, u *upstream) error {
+	if p.cfg.Credentials != nil {
+		if _, _, ok := p.cfg.Credentials(u.Address); !ok {
+			p.log.Warn("relay has no credentials", "upstream", u.Address, "hint",
+				"add a line for this host to relay.password_file, or leave it if this host needs none")
+		}
+	}
+	s, err := p.connect(ctx, u, nil)
 	if err != nil {
+		p.failed(u, err)
 		return err
 	}
+	p.alive(u)
 	for _, w := range wanted {
 		if _, ok := s.cl.Extension(w.keyword); !ok {
-			p.log.Warn("relay lacks an extension", "upstream", s.upstream,
+			p.log.Warn("relay lacks an extension", "upstream", u.Address,
 				"extension", w.keyword, "consequence", w.loss)
 		}
 	}
-	p.put(s) //nolint:contextcheck // the clean-up is nobody's request
+	p.put(s)
 	return nil
 }
 
-// Offers says whether the relay offered an extension in its last EHLO reply. Before the
-// first one everything counts as offered.
+// Offers says whether every upstream offered an extension in its last EHLO reply. Those
+// that were never reached do not count.
 func (p *Pool) Offers(keyword string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.offered == nil {
-		return true
+	for _, u := range p.upstreams {
+		if u.offered != nil && !slices.Contains(u.offered, keyword) {
+			return false
+		}
 	}
-	return slices.Contains(p.offered, keyword)
+	return true
 }
 
-// Close ends the idle sessions with QUIT and waits for the clean-up of the others.
+// Auth returns which of PLAIN and LOGIN an upstream offered in its last EHLO reply, for the
+// clients. It is none where we have credentials of our own, and where the password would go
+// to the relay in plaintext though TLS is asked for.
+func (p *Pool) Auth() []string {
+	if p.cfg.Credentials != nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var all []string
+	for _, mechanism := range mechanisms {
+		for _, u := range p.upstreams {
+			if slices.Contains(u.auth, mechanism) {
+				all = append(all, mechanism)
+				break
+			}
+		}
+	}
+	return all
+}
+
+// Close ends the idle sessions with QUIT, the trials at once, and waits for that, at most
+// some seconds. Open transactions go on; their sessions end with them.
 func (p *Pool) Close() error {
+	p.stopTrials()
 	p.mu.Lock()
 	p.closed = true
-	idle := p.idle
-	p.idle = nil
+	var idle []*session
+	for _, u := range p.upstreams {
+		u.stop()
+		idle = append(idle, u.idle...)
+		u.idle = nil
+	}
 	p.mu.Unlock()
 	for _, s := range idle {
 		s.expire.Stop()
 		p.quit(s)
 	}
-	p.bg.Wait()
+	p.mu.Lock()
+	for p.jobs > 0 {
+		p.ended.Wait()
+	}
+	p.mu.Unlock()
 	return nil
 }
 
-// session is one connection to an upstream, ready for MAIL.
-type session struct {
-	cl       *esmtp.Client
-	upstream string
-	expire   *time.Timer
-}
-
-// get takes an idle session that is still in step, or opens one.
-func (p *Pool) get(ctx context.Context) (s *session, reused bool, err error) {
-	for {
-		p.mu.Lock()
-		n := len(p.idle)
-		if n == 0 {
+// run does a job beside any client. Close waits for it.
+func (p *Pool) run(job func()) {
+	p.mu.Lock()
+	p.jobs++
+	p.mu.Unlock()
+	go func() {
+		defer func() {
+			p.mu.Lock()
+			p.jobs--
 			p.mu.Unlock()
-			break
-		}
-		s = p.idle[n-1]
-		p.idle = p.idle[:n-1]
-		p.mu.Unlock()
-		if s.expire.Stop() && s.cl.Clean() {
-			return s, true, nil
-		}
-		_ = s.cl.Close()
-	}
-	s, err = p.dial(ctx)
-	return s, false, err
+			p.ended.Broadcast()
+		}()
+		job()
+	}()
 }
 
-// put gives a session back that is in step. One too many is ended.
-func (p *Pool) put(s *session) {
-	if !s.cl.Clean() {
-		_ = s.cl.Close()
-		return
-	}
-	p.mu.Lock()
-	keep := !p.closed && len(p.idle) < p.cfg.MaxIdle
-	if keep {
-		s.expire = time.AfterFunc(p.cfg.IdleTimeout, func() { p.expired(s) })
-		p.idle = append(p.idle, s)
-	}
-	p.mu.Unlock()
-	if !keep {
-		p.quit(s)
-	}
-}
-
-func (p *Pool) expired(s *session) {
-	p.mu.Lock()
-	found := false
-	for i := range p.idle {
-		if p.idle[i] == s {
-			p.idle = append(p.idle[:i], p.idle[i+1:]...)
-			found = true
-			break
-		}
-	}
-	p.mu.Unlock()
-	if found {
-		p.quit(s)
-	}
-}
-
-// cleanup is how long we wait for the relay when nobody waits for us.
-const cleanup = 5 * time.Second
-
-func (p *Pool) quit(s *session) {
-	p.bg.Go(func() {
-		ctx, cancel := context.WithTimeout(p.background, cleanup)
-		defer cancel()
-		_, _ = s.cl.Quit(ctx)
-	})
-}
-
-// giveBack ends a transaction that did not come to DATA, beside the client's session.
-func (p *Pool) giveBack(s *session) {
-	p.bg.Go(func() {
-		ctx, cancel := context.WithTimeout(p.background, cleanup)
-		defer cancel()
-		if r, err := s.cl.Reset(ctx); err != nil || !r.Positive() {
-			_ = s.cl.Close()
-			return
-		}
-		p.put(s)
-	})
-}
-
-// dial opens a session to the first upstream that answers.
-func (p *Pool) dial(ctx context.Context) (*session, error) {
-	var all []error
-	for i, u := range p.cfg.Upstreams {
-		s, err := p.dialOne(ctx, u, len(p.cfg.Upstreams)-i)
-		if err == nil {
-			return s, nil
-		}
-		all = append(all, fmt.Errorf("relay %s: %w", u, err))
-		p.log.Warn("relay cannot be used", "upstream", u, "error", err.Error())
-	}
-	return nil, failure(esmtp.EnhancedCode{4, 4, 1},
-		"The mail relay cannot be reached, try again later", errors.Join(all...))
-}
-
-// dialOne connects to u with an equal share of the time that is left for n upstreams.
-func (p *Pool) dialOne(ctx context.Context, u string, n int) (*session, error) {
-	if end, ok := ctx.Deadline(); ok && n > 1 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Until(end)/time.Duration(n))
-		defer cancel()
-	}
-	network, address := "tcp", u
-	if path, ok := strings.CutPrefix(u, "unix:"); ok {
-		network, address = "unix", path
-	}
-	nc, err := p.cfg.Dial(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	cl := esmtp.NewClient(nc)
-	cl.Timeout = p.cfg.Timeout
-	if err := hello(ctx, cl, p.cfg.Hostname); err != nil {
-		_ = cl.Close()
-		return nil, err
-	}
-	p.learn(cl)
-	return &session{cl: cl, upstream: u}, nil
-}
-
-func hello(ctx context.Context, cl *esmtp.Client, name string) error {
-	r, err := cl.Greeting(ctx)
-	if err != nil {
-		return fmt.Errorf("waiting for its banner: %w", err)
-	}
-	if r.Code != 220 {
-		return fmt.Errorf("its banner is %s", r)
-	}
-	r, err = cl.Hello(ctx, name)
-	if err != nil {
-		return fmt.Errorf("waiting for its answer to EHLO: %w", err)
-	}
-	if r.Code != 250 {
-		return fmt.Errorf("its answer to EHLO %s is %s", name, r)
-	}
-	return nil
-}
-
-// learn remembers what the relay offers, for our own EHLO reply.
-func (p *Pool) learn(cl *esmtp.Client) {
-	offered := []string{}
-	for _, k := range []string{"PIPELINING", "8BITMIME", "SMTPUTF8", "DSN", "SIZE", "XFORWARD"} {
-		if _, ok := cl.Extension(k); ok {
-			offered = append(offered, k)
-		}
-	}
-	p.mu.Lock()
-	p.offered = offered
-	p.mu.Unlock()
-}
-
-// warnOnce logs a fault of the relay that would otherwise fill the log.
-func (p *Pool) warnOnce(what, upstream string, r esmtp.Reply) {
+// warnOnce logs a fault that would otherwise fill the log.
+func (p *Pool) warnOnce(what string, args ...any) {
 	p.mu.Lock()
 	known := p.warned[what]
 	p.warned[what] = true
 	p.mu.Unlock()
 	if !known {
-		p.log.Warn("relay refuses a command that it offers", "command", what,
-			"upstream", upstream, "reply", r.String())
+		p.log.Warn("relay: "+what, args...) //nolint:sloglint // what is one of our own constants
 	}
 }

@@ -1,20 +1,30 @@
 package relay
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
+)
+
+// The commands that never change.
+var (
+	dataLine = []byte("DATA\r\n")
+	endLine  = []byte(".\r\n")
 )
 
 // Tx is one transaction at the relay. It belongs to one client session. Every method but
 // Abort waits at most Config.Timeout.
 type Tx struct {
-	p *Pool
-	x esmtp.XForward
-	m esmtp.Mail
+	p   *Pool
+	src source // of the session
+	x   esmtp.XForward
+	m   esmtp.Mail
 
 	s       *session
 	reused  bool        // s had other transactions before
@@ -28,7 +38,7 @@ type Tx struct {
 // Begin prepares a transaction with the original client's data and the client's MAIL
 // command. Nothing is sent before the first recipient.
 func (p *Pool) Begin(x esmtp.XForward, m esmtp.Mail) *Tx {
-	return &Tx{p: p, x: x, m: m}
+	return &Tx{p: p, src: p, x: x, m: m}
 }
 
 // Upstream is the server that has the transaction, "" before the first recipient.
@@ -36,45 +46,53 @@ func (t *Tx) Upstream() string {
 	if t.s == nil {
 		return ""
 	}
-	return t.s.upstream
+	return t.s.up.Address
 }
 
 // Rcpt passes recipients on, with XFORWARD and MAIL in front of the first, all in one
 // write where the relay offers PIPELINING. It returns the relay's reply to each. A MAIL
 // that the relay refuses is the reply to every recipient.
 func (t *Tx) Rcpt(ctx context.Context, rcpts []esmtp.Rcpt) ([]esmtp.Reply, *Error) {
-	ctx, cancel := context.WithTimeout(ctx, t.p.cfg.Timeout)
-	defer cancel()
+	deadline := time.Now().Add(t.p.cfg.Timeout)
 	switch {
 	case t.err != nil:
 		return nil, t.err
 	case !t.refusal.IsZero():
 		return repeat(t.refusal, len(rcpts)), nil
 	case t.s != nil:
-		replies, err := t.send(ctx, nil, rcpts)
+		t.s.cl.SetDeadline(deadline)
+		replies, err := t.send(ctx, rcpts, false)
 		return replies, t.broken(err)
 	}
-	s, reused, err := t.p.get(ctx)
+	s, reused, err := t.src.get(ctx, deadline)
+	var tried []*upstream
 	for {
-		t.reused = reused
 		if err != nil {
 			return nil, t.broken(err)
 		}
-		t.s = s
+		t.s, t.reused = s, reused
+		s.cl.SetDeadline(deadline)
 		if t.refusal = t.needs(); !t.refusal.IsZero() {
-			t.p.put(s) //nolint:contextcheck // the clean-up is nobody's request
+			t.src.put(s)
 			t.s = nil
 			return repeat(t.refusal, len(rcpts)), nil
 		}
-		replies, sendErr := t.open(ctx, rcpts)
-		if sendErr == nil || !reused || !errors.Is(sendErr, errNoAnswer) {
+		replies, sendErr := t.send(ctx, rcpts, true)
+		if !errors.Is(sendErr, errNoAnswer) || !reused && len(t.p.upstreams) == len(tried)+1 {
 			return replies, t.broken(sendErr)
 		}
-		// The relay closed this session while it was idle. Nothing was answered and no
-		// octet of a message was sent: once more on a new one.
-		_ = s.cl.Close()
-		reused = false
-		s, err = t.p.dial(ctx)
+		// Nothing was answered and no octet of a message was sent, so nothing is lost: once more
+		// on a new session. An idle one may have been closed by the relay meanwhile; a new one
+		// that gives no answer is left for the next upstream.
+		s.close()
+		if reused {
+			t.p.forget(s.up)
+		} else {
+			tried = append(tried, s.up)
+			t.p.broke(s.up, sendErr)
+		}
+		t.s, reused = nil, false
+		s, err = t.src.dial(ctx, deadline, tried)
 	}
 }
 
@@ -114,68 +132,116 @@ func (t *Tx) keep(keyword string) bool {
 // errNoAnswer marks a session that broke before the first reply.
 var errNoAnswer = errors.New("no answer")
 
-// open sends XFORWARD, MAIL and the first recipients.
-func (t *Tx) open(ctx context.Context, rcpts []esmtp.Rcpt) ([]esmtp.Reply, error) {
-	var head []command
-	if attrs, ok := t.s.cl.Extension("XFORWARD"); ok {
-		for line := range strings.SplitAfterSeq(string(t.x.Append(nil, strings.Fields(attrs))), "\n") {
-			if line != "" {
-				head = append(head, command{"XFORWARD", []byte(line)})
-			}
-		}
+// send sends recipients, the first of them behind XFORWARD and MAIL, and reads the replies:
+// all at once, or one by one where the relay does not offer PIPELINING.
+func (t *Tx) send(ctx context.Context, rcpts []esmtp.Rcpt, open bool) ([]esmtp.Reply, error) {
+	if !t.offers("PIPELINING") {
+		return t.lockstep(ctx, rcpts, open)
 	}
-	head = append(head, command{"MAIL", t.m.Append(nil, t.keep)})
-	return t.send(ctx, head, rcpts)
-}
-
-type command struct {
-	verb string
-	line []byte
-}
-
-// send sends commands and reads their replies: all at once, or one by one where the relay
-// does not offer PIPELINING.
-func (t *Tx) send(ctx context.Context, head []command, rcpts []esmtp.Rcpt) ([]esmtp.Reply, error) {
-	cl := t.s.cl
-	all := head
+	cl, heads := t.s.cl, 0
+	line := t.s.buf[:0]
+	if open {
+		line, heads = t.head(line)
+	}
 	for _, r := range rcpts {
-		all = append(all, command{"RCPT", r.Append(nil, t.keep)})
+		line = r.Append(line, t.keep)
 	}
-	pipelining := t.offers("PIPELINING")
-	if pipelining {
-		for _, c := range all {
-			cl.Queue(c.line)
-		}
-		if err := cl.Flush(ctx); err != nil {
-			return nil, fmt.Errorf("%w: %w", errNoAnswer, err)
+	cl.QueueN(line, heads+len(rcpts))
+	if t.s.buf = line; cap(line) > keepBuf {
+		t.s.buf = nil
+	}
+	if err := cl.Flush(ctx); err != nil {
+		return nil, fmt.Errorf("%w: %w", errNoAnswer, err)
+	}
+	for i := range heads {
+		if refused, err := t.headReply(ctx, i, heads); err != nil {
+			return nil, err
+		} else if refused {
+			return t.mailRefused(ctx, len(rcpts))
 		}
 	}
 	replies := make([]esmtp.Reply, 0, len(rcpts))
-	for i, c := range all {
-		if !pipelining {
-			cl.Queue(c.line)
-			if err := cl.Flush(ctx); err != nil {
-				return nil, brokeAt(i, c.verb, err)
+	for range rcpts {
+		r, err := t.reply(ctx, heads+len(replies), "RCPT")
+		if err != nil {
+			return nil, err
+		}
+		replies = append(replies, r)
+	}
+	return replies, nil
+}
+
+// keepBuf is the largest buffer for commands that a session keeps.
+const keepBuf = 4 << 10
+
+// head appends XFORWARD and MAIL, and says how many commands that is.
+func (t *Tx) head(dst []byte) ([]byte, int) {
+	begin := len(dst)
+	if len(t.s.xforward) > 0 {
+		dst = t.x.Append(dst, t.s.xforward)
+	}
+	dst = t.m.Append(dst, t.keep)
+	return dst, bytes.Count(dst[begin:], []byte("\n"))
+}
+
+// headReply reads the answer to command i of n in front of the recipients: MAIL is the last.
+func (t *Tx) headReply(ctx context.Context, i, n int) (refused bool, err error) {
+	verb := "XFORWARD"
+	if i == n-1 {
+		verb = "MAIL"
+	}
+	r, err := t.reply(ctx, i, verb)
+	switch {
+	case err != nil || r.Positive():
+		return false, err
+	case verb == "MAIL":
+		t.refusal = r
+		return true, nil
+	}
+	t.p.warnOnce("it refuses XFORWARD, though it offers it", "upstream", t.s.up.Address,
+		"reply", r.String(), "hint", "see smtpd_authorized_xforward_hosts there")
+	return false, nil
+}
+
+// reply reads the answer to command i since the last message.
+func (t *Tx) reply(ctx context.Context, i int, verb string) (esmtp.Reply, error) {
+	r, err := t.s.cl.ReadReply(ctx)
+	switch {
+	case err != nil:
+		return r, brokeAt(i, verb, err)
+	case i == 0 && r.Code == 421 && (t.reused || len(t.p.upstreams) > 1):
+		return r, fmt.Errorf("%w but %s", errNoAnswer, r)
+	case !expected(r):
+		return r, fmt.Errorf("the answer to %s is %s", verb, r)
+	}
+	return r, nil
+}
+
+// lockstep is send with a wait behind each command.
+func (t *Tx) lockstep(ctx context.Context, rcpts []esmtp.Rcpt, open bool) ([]esmtp.Reply, error) {
+	n := 0
+	if open {
+		var head []byte
+		head, n = t.head(nil)
+		for i := range n {
+			line, rest, _ := bytes.Cut(head, []byte("\n"))
+			t.s.cl.Queue(append(slices.Clip(line), '\n'))
+			head = rest
+			if refused, err := t.headReply(ctx, i, n); err != nil {
+				return nil, err
+			} else if refused {
+				return t.mailRefused(ctx, len(rcpts))
 			}
 		}
-		r, err := cl.ReadReply(ctx)
+	}
+	replies := make([]esmtp.Reply, 0, len(rcpts))
+	for i, rcpt := range rcpts {
+		t.s.cl.Queue(rcpt.Append(nil, t.keep))
+		r, err := t.reply(ctx, n+i, "RCPT")
 		if err != nil {
-			return nil, brokeAt(i, c.verb, err)
+			return nil, err
 		}
-		if i == 0 && r.Code == 421 && t.reused {
-			return nil, fmt.Errorf("%w but %s", errNoAnswer, r)
-		}
-		if !expected(r) {
-			return nil, fmt.Errorf("the answer to %s is %s", c.verb, r)
-		}
-		switch {
-		case c.verb == "RCPT":
-			replies = append(replies, r)
-		case c.verb == "XFORWARD" && !r.Positive():
-			t.p.warnOnce(c.verb, t.s.upstream, r)
-		case c.verb == "MAIL" && !r.Positive():
-			return t.mailRefused(ctx, r, len(rcpts))
-		}
+		replies = append(replies, r)
 	}
 	return replies, nil
 }
@@ -192,24 +258,23 @@ func expected(r esmtp.Reply) bool {
 	return r.Code >= 250 && r.Code <= 252 || r.Transient() || r.Permanent()
 }
 
-// mailRefused keeps the refusal of MAIL for all recipients. The replies to recipients sent
-// behind it say nothing more; they are read, so that the session stays in step.
-func (t *Tx) mailRefused(ctx context.Context, r esmtp.Reply, n int) ([]esmtp.Reply, error) {
-	t.refusal = r
+// mailRefused gives the refusal of MAIL to n recipients. The replies to those sent behind it
+// say nothing more; they are read, so that the session stays in step.
+func (t *Tx) mailRefused(ctx context.Context, n int) ([]esmtp.Reply, error) {
 	s := t.s
 	t.s = nil
 	for s.cl.Outstanding() > 0 {
 		if _, err := s.cl.ReadReply(ctx); err != nil {
-			_ = s.cl.Close()
-			return repeat(r, n), nil //nolint:nilerr // the client's answer is known
+			s.close()
+			return repeat(t.refusal, n), nil //nolint:nilerr // the client's answer is known
 		}
 	}
-	if r.Code == 421 {
-		_ = s.cl.Close()
+	if t.refusal.Code == 421 {
+		s.close()
 	} else {
-		t.p.giveBack(s) //nolint:contextcheck // the clean-up is nobody's request
+		t.src.giveBack(s)
 	}
-	return repeat(r, n), nil
+	return repeat(t.refusal, n), nil
 }
 
 func repeat(r esmtp.Reply, n int) []esmtp.Reply {
@@ -225,9 +290,8 @@ func (t *Tx) Data(ctx context.Context) (esmtp.Reply, *Error) {
 	if t.err != nil {
 		return esmtp.Reply{}, t.err
 	}
-	ctx, cancel := context.WithTimeout(ctx, t.p.cfg.Timeout)
-	defer cancel()
-	t.s.cl.Queue([]byte("DATA\r\n"))
+	t.s.cl.SetDeadline(time.Now().Add(t.p.cfg.Timeout))
+	t.s.cl.Queue(dataLine)
 	err := t.s.cl.Flush(ctx)
 	var r esmtp.Reply
 	if err == nil {
@@ -253,9 +317,8 @@ func (t *Tx) Write(ctx context.Context, p []byte) error {
 	if t.err != nil {
 		return t.err
 	}
-	ctx, cancel := context.WithTimeout(ctx, t.p.cfg.Timeout)
-	defer cancel()
 	cl := t.s.cl
+	cl.SetDeadline(time.Now().Add(t.p.cfg.Timeout))
 	if len(p) <= smallWrite {
 		cl.QueueN(p, 0)
 		if t.gathered += len(p); t.gathered <= smallWrite {
@@ -281,11 +344,10 @@ func (t *Tx) Finish(ctx context.Context) (esmtp.Reply, *Error) {
 	if t.err != nil {
 		return esmtp.Reply{}, t.err
 	}
-	ctx, cancel := context.WithTimeout(ctx, t.p.cfg.Timeout)
-	defer cancel()
 	s := t.s
 	t.s = nil
-	s.cl.Queue([]byte(".\r\n"))
+	s.cl.SetDeadline(time.Now().Add(t.p.cfg.DataDoneTimeout))
+	s.cl.Queue(endLine)
 	err := s.cl.Flush(ctx)
 	var r esmtp.Reply
 	if err == nil {
@@ -295,7 +357,8 @@ func (t *Tx) Finish(ctx context.Context) (esmtp.Reply, *Error) {
 		err = fmt.Errorf("the answer to the message is %s", r)
 	}
 	if err != nil {
-		_ = s.cl.Close()
+		s.close()
+		t.p.broke(s.up, err)
 		t.err = failure(esmtp.EnhancedCode{4, 4, 2},
 			"Outcome unknown: the mail relay did not confirm the message",
 			fmt.Errorf("after the end of the message: %w", err))
@@ -303,9 +366,9 @@ func (t *Tx) Finish(ctx context.Context) (esmtp.Reply, *Error) {
 		return esmtp.Reply{}, t.err
 	}
 	if r.Code == 421 {
-		_ = s.cl.Close()
+		s.close()
 	} else {
-		t.p.put(s) //nolint:contextcheck // the clean-up is nobody's request
+		t.src.put(s)
 	}
 	return r, nil
 }
@@ -320,10 +383,10 @@ func (t *Tx) Abort() {
 		return
 	}
 	if t.data || s.cl.Outstanding() > 0 || s.cl.Err() != nil {
-		_ = s.cl.Close()
+		s.close()
 		return
 	}
-	t.p.giveBack(s)
+	t.src.giveBack(s)
 }
 
 // broken closes the session and remembers why; nil for nil.
@@ -331,13 +394,15 @@ func (t *Tx) broken(err error) *Error {
 	if err == nil {
 		return nil
 	}
-	if !errors.As(err, &t.err) {
+	var known bool
+	if t.err, known = errors.AsType[*Error](err); !known {
 		t.err = failure(esmtp.EnhancedCode{4, 4, 2},
 			"The connection to the mail relay broke, try again later", err)
 	}
-	if t.s != nil {
-		_ = t.s.cl.Close()
+	if s := t.s; s != nil {
 		t.s = nil
+		s.close()
+		t.p.broke(s.up, err)
 	}
 	return t.err
 }

@@ -11,7 +11,7 @@ import (
 // The prompts of AUTH LOGIN (draft-murchison-sasl-login): "Username:" and "Password:".
 const (
 	userPrompt     = "VXNlcm5hbWU6"
-	passwordPrompt = "UGFzc3dvcmQ6"
+	passwordPrompt = "UGFzc3dvcmQ6" //nolint:gosec // a prompt, not a password
 )
 
 // maxSecret bounds a user name and a password (RFC 4616 section 2 wants 255 at least).

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -111,8 +112,8 @@ func (in *input) readSocket(fd uintptr) bool {
 	for {
 		in.n, in.errno = syscall.Read(int(fd), in.buf[in.w:])
 		switch {
-		case in.errno == syscall.EINTR:
-		case in.errno == syscall.EAGAIN:
+		case errors.Is(in.errno, syscall.EINTR):
+		case errors.Is(in.errno, syscall.EAGAIN):
 			if in.w == 0 {
 				in.release()
 			}
