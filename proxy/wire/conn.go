@@ -40,6 +40,7 @@ type Conn struct {
 	begun    bool        // the client was told 354
 	dotGiven bool        // go-smtp was shown the end of its empty message
 	override esmtp.Reply // the session's reply; replaces go-smtp's
+	early    bool        // the command in hand came before the one that it needs
 	closing  bool        // close once the replies are sent
 
 	tls      *tls.Conn // nil: plaintext
@@ -232,6 +233,7 @@ func (c *Conn) settle() {
 	c.override = esmtp.Reply{}
 	if !ours && len(c.rep) > 0 {
 		r, ours = c.replace()
+		c.early = r.Code == 503
 	}
 	code := r.Code
 	if !ours && len(c.rep) >= 3 {
@@ -276,10 +278,12 @@ func (c *Conn) account(code int) {
 	if code < 500 && !harvest || c.trusted {
 		return
 	}
-	switch c.verb {
-	case verbRcpt:
+	switch {
+	case c.early:
+		c.errs++
+	case c.verb == verbRcpt:
 		c.refused++
-	case verbData, verbMail:
+	case c.verb == verbData, c.verb == verbMail:
 		return // the answer of a relay or a policy, not the client's mistake
 	default:
 		c.errs++
@@ -322,7 +326,7 @@ func (c *Conn) endCommand() {
 	if ended {
 		c.inTx, c.mail, c.xforward = false, nil, esmtp.XForward{}
 	}
-	c.verb, c.rcpt, c.begun, c.dotGiven = verbNone, nil, false, false
+	c.verb, c.rcpt, c.begun, c.dotGiven, c.early = verbNone, nil, false, false, false
 }
 
 // hand gives go-smtp a line.
