@@ -141,6 +141,7 @@ func (p *Pool) connect(ctx context.Context, u *upstream, id *identity) (*session
 		cl, err = p.hello(ctx, u, false)
 	}
 	if err == nil {
+		p.learn(u, cl)
 		if err = p.login(ctx, u, cl, id); err != nil {
 			_ = cl.Close()
 		}
@@ -152,7 +153,9 @@ func (p *Pool) connect(ctx context.Context, u *upstream, id *identity) (*session
 	if attributes, ok := cl.Extension("XFORWARD"); ok {
 		s.xforward = strings.Fields(attributes)
 	}
-	p.learn(u, cl)
+	p.mu.Lock()
+	u.open++
+	p.mu.Unlock()
 	return s, nil
 }
 
@@ -318,7 +321,8 @@ func choose(offered []string, wanted string) string {
 	return ""
 }
 
-// learn remembers what an upstream offers, for our own EHLO reply, and counts the session.
+// learn remembers what an upstream offers, for our own EHLO reply. Behind a login it would offer
+// no AUTH any more.
 func (p *Pool) learn(u *upstream, cl *esmtp.Client) {
 	offered := []string{}
 	for _, k := range []string{"PIPELINING", "8BITMIME", "SMTPUTF8", "DSN", "SIZE", "XFORWARD"} {
@@ -333,6 +337,5 @@ func (p *Pool) learn(u *upstream, cl *esmtp.Client) {
 	}
 	p.mu.Lock()
 	u.offered, u.auth = offered, auth
-	u.open++
 	p.mu.Unlock()
 }
