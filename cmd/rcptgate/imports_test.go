@@ -31,6 +31,7 @@ var layers = map[string][]string{
 	"verify/reply":   {"internal/esmtp"},
 	"verify/mx":      {"internal/dns", "internal/esmtp"},
 	"verify/cache":   {},
+	"internal/web":   {"policy", "internal/esmtp"},
 	"internal/dns":   {},
 	"internal/esmtp": {},
 	"internal/limit": {},

@@ -1,0 +1,30 @@
+package web_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/rcptgate/rcptgate/internal/esmtp"
+	"github.com/rcptgate/rcptgate/internal/web"
+	"github.com/rcptgate/rcptgate/policy"
+	"github.com/rcptgate/rcptgate/verify"
+)
+
+// BenchmarkRecipient is what the metrics cost for each recipient, on all processors.
+func BenchmarkRecipient(b *testing.B) {
+	m, err := web.NewMetrics(web.Build{}, web.Sources{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	d := policy.Decision{
+		Result:  &verify.Result{Verdict: verify.Deliverable, Reason: verify.MailboxExists, Cached: true},
+		Elapsed: 20 * time.Microsecond,
+	}
+	reply := esmtp.Reply{Code: 250}
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			m.Recipient(d, true, reply)
+		}
+	})
+}

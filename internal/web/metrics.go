@@ -1,0 +1,207 @@
+package web
+
+import (
+	"cmp"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/rcptgate/rcptgate/internal/esmtp"
+	"github.com/rcptgate/rcptgate/policy"
+)
+
+// Metrics counts what the gate does. Its methods fit the hooks of package proxy: they may be called
+// from many goroutines and do not wait. docs/operations.md lists all metrics.
+type Metrics struct {
+	registry *prometheus.Registry
+	state    *stateCollector
+
+	connections *prometheus.CounterVec
+	recipients  *prometheus.CounterVec
+	verdicts    *prometheus.CounterVec
+	shadowed    *prometheus.CounterVec
+	deciding    *prometheus.HistogramVec
+	messages    *prometheus.CounterVec
+	size        prometheus.Histogram
+	taking      prometheus.Histogram
+	relaying    prometheus.Histogram
+	reloads     *prometheus.CounterVec
+
+	// What every recipient counts into, looked up once: by whose answer it was (byGate, byRelay) and
+	// the class of its code, and by the source of the verdict.
+	replies [2][len(classes)]prometheus.Counter
+	sources [len(sourceNames)]prometheus.Observer
+}
+
+// Build says what program this is.
+type Build struct{ Version, Commit, GoVersion string }
+
+// NewMetrics makes the metrics of one gate, in a registry of their own. The error is a fault of
+// this package: two metrics that exclude each other.
+func NewMetrics(build Build, sources Sources) (*Metrics, error) {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		state:    newStateCollector(build, sources),
+		connections: counter("connections_total",
+			"Client connections and what happened to them.", "event"),
+		recipients: counter("recipients_total",
+			"Recipients, by whose answer the client got and the class of its code.", "by", "code"),
+		verdicts: counter("verdicts_total",
+			"Recipients by what was known of them when they were decided.", "verdict", "reason"),
+		shadowed: counter("shadowed_recipients_total",
+			"Recipients accepted in shadow mode that would have been refused.", "action"),
+		deciding: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: namespace, Name: "decision_duration_seconds",
+			Help:    "Time to decide a recipient, by where the verdict came from.",
+			Buckets: prometheus.ExponentialBuckets(10e-6, 4, 11), // 10 µs to 10 s
+		}, []string{"source"}),
+		messages: counter("messages_total", "Messages that came to DATA, by what became of them.",
+			"outcome"),
+		size: histogram("message_size_bytes", "Size of messages.",
+			prometheus.ExponentialBuckets(1024, 4, 9)), // 1 KiB to 64 MiB
+		taking: histogram("message_duration_seconds", "Time from MAIL to the answer to the message.",
+			prometheus.ExponentialBuckets(1e-3, 4, 10)), // 1 ms to 262 s
+		relaying: histogram("relay_answer_duration_seconds",
+			"Time that the relay took to answer a whole message.",
+			prometheus.ExponentialBuckets(1e-3, 4, 9)), // 1 ms to 65 s
+		reloads: counter("config_reloads_total", "Reloads of the configuration.", "result"),
+	}
+	m.zero()
+	for _, c := range []prometheus.Collector{
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		m.state, m.connections, m.recipients, m.verdicts, m.shadowed, m.deciding, m.messages, m.size,
+		m.taking, m.relaying, m.reloads,
+	} {
+		if err := m.registry.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+const namespace = "rcptgate"
+
+func counter(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(
+		prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+}
+
+func histogram(name, help string, buckets []float64) prometheus.Histogram {
+	return prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: namespace, Name: name, Help: help, Buckets: buckets,
+	})
+}
+
+// zero makes the series whose absence would be mistaken for a fault of the scrape: an alert on the
+// rate of something that never happened must see 0.
+func (m *Metrics) zero() {
+	for _, event := range []string{
+		"accepted", "closed", "not_allowed", "too_many", "too_many_client", "tls", "tls_failed",
+		"proxy_header",
+	} {
+		m.connections.WithLabelValues(event)
+	}
+	for _, outcome := range []string{
+		"passed", "refused", "deferred", "relay_failed", "unknown", "client_lost", "bad_content",
+		"too_big",
+	} {
+		m.messages.WithLabelValues(outcome)
+	}
+	for by, name := range [...]string{byGate: "gate", byRelay: "relay"} {
+		for class, code := range classes {
+			m.replies[by][class] = m.recipients.WithLabelValues(name, code)
+		}
+	}
+	for source, name := range sourceNames {
+		m.sources[source] = m.deciding.WithLabelValues(name)
+	}
+	for _, result := range []string{"taken", "refused"} {
+		m.reloads.WithLabelValues(result)
+	}
+}
+
+// Connection counts an event of a client connection.
+func (m *Metrics) Connection(event string) { m.connections.WithLabelValues(event).Inc() }
+
+// Whose answer a client got to RCPT.
+const (
+	byGate = iota
+	byRelay
+)
+
+// classes are the classes of replies, by the first digit of the code where there is one.
+var classes = [...]string{0: "none", 1: "1xx", 2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
+
+// Where a verdict came from.
+const (
+	fromRules = iota // no verdict was needed
+	fromMemory
+	fromAsking
+)
+
+var sourceNames = [...]string{fromRules: "rules", fromMemory: "memory", fromAsking: "asked"}
+
+// Recipient counts a decision and the reply that the client got.
+func (m *Metrics) Recipient(d policy.Decision, relayed bool, reply esmtp.Reply) {
+	by := byGate
+	if relayed {
+		by = byRelay
+	}
+	class := reply.Code / 100
+	if class < 0 || class >= len(classes) {
+		class = 0
+	}
+	m.replies[by][class].Inc()
+	if d.Shadow != policy.Continue {
+		m.shadowed.WithLabelValues(d.Shadow.String()).Inc()
+	}
+	source, verdict, reason := fromRules, "none", "not_asked"
+	if r := d.Result; r != nil {
+		source, verdict, reason = fromAsking, cmp.Or(string(r.Verdict), "unknown"), string(r.Reason)
+		if r.Cached {
+			source = fromMemory
+		}
+	}
+	m.verdicts.WithLabelValues(verdict, reason).Inc()
+	m.sources[source].Observe(d.Elapsed.Seconds())
+}
+
+// Message counts a message that came to DATA: its octets, the time since MAIL, and the time that
+// the relay took to answer it, 0 if it was not asked.
+func (m *Metrics) Message(outcome string, octets int64, total, relay time.Duration) {
+	m.messages.WithLabelValues(outcome).Inc()
+	m.size.Observe(float64(octets))
+	m.taking.Observe(total.Seconds())
+	if relay > 0 {
+		m.relaying.Observe(relay.Seconds())
+	}
+}
+
+// Reload counts a reload and whether it was taken over.
+func (m *Metrics) Reload(taken bool) {
+	result := "refused"
+	if taken {
+		result = "taken"
+	}
+	m.reloads.WithLabelValues(result).Inc()
+}
+
+func (m *Metrics) watchReady(ready func() []Check) { m.state.ready = ready }
+
+func (m *Metrics) handler(log *slog.Logger) http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		ErrorLog:            errorLog{log},
+		ErrorHandling:       promhttp.ContinueOnError,
+		MaxRequestsInFlight: 4, Timeout: requestTime / 2,
+	})
+}
+
+// errorLog is where promhttp tells of metrics that do not fit together.
+type errorLog struct{ log *slog.Logger }
+
+// Println logs what promhttp says.
+func (l errorLog) Println(v ...any) { l.log.Error("metrics", "error", v) }

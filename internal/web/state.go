@@ -1,0 +1,158 @@
+package web
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Sources are asked at each scrape for what is so at that moment. They must not wait. A nil one
+// leaves its metrics out.
+type Sources struct {
+	Connections func() int        // open client connections
+	Upstreams   func() []Upstream // of the relay
+	Breaker     func() bool       // probing is off
+	Verifier    func() Verifier   // what it holds
+	// RuleFailures counts the conditions that broke at run time, by rule, since the last reload.
+	RuleFailures func() map[string]uint64
+	// Config tells whether the last reload was taken over, and when one last was.
+	Config func() (bool, time.Time)
+	// Certificate is the end of the one in use, if there is one.
+	Certificate func() (time.Time, bool)
+}
+
+// Upstream is the state of one server of the relay.
+type Upstream struct {
+	Address    string
+	Up         bool
+	Open, Idle int // sessions; Open has the idle ones in it
+}
+
+// Verifier is what the verifier holds.
+type Verifier struct {
+	Flights int            // recipients that are being asked about
+	Memory  map[string]int // entries by verdict
+}
+
+// stateCollector turns Sources into gauges.
+type stateCollector struct {
+	sources Sources
+	ready   func() []Check
+	build   prometheus.Gauge
+
+	connections, up, sessions, breaker, flights, memory, ruleFailures *prometheus.Desc
+	reloaded, reloadTime, certificate, isReady                        *prometheus.Desc
+}
+
+func newStateCollector(build Build, sources Sources) *stateCollector {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, labels, nil)
+	}
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "build_info", Help: "What program this is; always 1.",
+		ConstLabels: prometheus.Labels{
+			"version": build.Version, "commit": build.Commit, "goversion": build.GoVersion,
+		},
+	})
+	info.Set(1)
+	return &stateCollector{
+		sources: sources, build: info,
+		connections:  desc("open_connections", "Open client connections."),
+		up:           desc("relay_up", "1 if the upstream answers, as far as known.", "upstream"),
+		sessions:     desc("relay_sessions", "Open sessions to the upstream.", "upstream", "state"),
+		breaker:      desc("probing_off", "1 while no mail server at all can be reached."),
+		flights:      desc("questions", "Recipients that are being asked about."),
+		memory:       desc("remembered_recipients", "Recipients in memory.", "verdict"),
+		ruleFailures: desc("rule_failures_total", "Conditions that broke at run time.", "rule"),
+		reloaded: desc("config_last_reload_successful",
+			"1 if the configuration in use is the last one that was asked for."),
+		reloadTime: desc("config_last_reload_success_timestamp_seconds",
+			"When the configuration in use was read."),
+		certificate: desc("tls_certificate_not_after_timestamp_seconds",
+			"The end of the certificate in use."),
+		isReady: desc("ready", "1 if /readyz answers 200."),
+	}
+}
+
+// Describe lists the metrics.
+func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		c.build.Desc(), c.connections, c.up, c.sessions, c.breaker, c.flights, c.memory, c.ruleFailures,
+		c.reloaded, c.reloadTime, c.certificate, c.isReady,
+	} {
+		ch <- d
+	}
+}
+
+// Collect asks the sources.
+func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		ch <- constant(d, prometheus.GaugeValue, value, labels...)
+	}
+	s := c.sources
+	ch <- c.build
+	if s.Connections != nil {
+		gauge(c.connections, float64(s.Connections()))
+	}
+	if s.Breaker != nil {
+		gauge(c.breaker, number(s.Breaker()))
+	}
+	if s.Config != nil {
+		taken, at := s.Config()
+		gauge(c.reloaded, number(taken))
+		gauge(c.reloadTime, float64(at.UnixMilli())/1000)
+	}
+	if s.Certificate != nil {
+		if end, ok := s.Certificate(); ok {
+			gauge(c.certificate, float64(end.Unix()))
+		}
+	}
+	if c.ready != nil {
+		gauge(c.isReady, number(worst(c.ready()) != Failed))
+	}
+	c.collectParts(ch, gauge)
+}
+
+// collectParts is the part of Collect with labels.
+func (c *stateCollector) collectParts(
+	ch chan<- prometheus.Metric, gauge func(*prometheus.Desc, float64, ...string),
+) {
+	s := c.sources
+	if s.Upstreams != nil {
+		for _, u := range s.Upstreams() {
+			gauge(c.up, number(u.Up), u.Address)
+			gauge(c.sessions, float64(u.Open-u.Idle), u.Address, "busy")
+			gauge(c.sessions, float64(u.Idle), u.Address, "idle")
+		}
+	}
+	if s.Verifier != nil {
+		held := s.Verifier()
+		gauge(c.flights, float64(held.Flights))
+		for verdict, n := range held.Memory {
+			gauge(c.memory, float64(n), verdict)
+		}
+	}
+	if s.RuleFailures != nil {
+		for rule, n := range s.RuleFailures() {
+			ch <- constant(c.ruleFailures, prometheus.CounterValue, float64(n), rule)
+		}
+	}
+}
+
+// constant is a metric of this one scrape; a label that cannot be shown fails the scrape only.
+func constant(
+	d *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string,
+) prometheus.Metric {
+	metric, err := prometheus.NewConstMetric(d, kind, value, labels...)
+	if err != nil {
+		return prometheus.NewInvalidMetric(d, err)
+	}
+	return metric
+}
+
+func number(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

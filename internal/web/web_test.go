@@ -1,0 +1,281 @@
+package web_test
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"github.com/rcptgate/rcptgate/internal/esmtp"
+	"github.com/rcptgate/rcptgate/internal/web"
+	"github.com/rcptgate/rcptgate/policy"
+	"github.com/rcptgate/rcptgate/verify"
+)
+
+// site is a served web.Server.
+type site struct {
+	t       *testing.T
+	address string
+	metrics *web.Metrics
+	checks  []web.Check
+}
+
+func newSite(t *testing.T, sources web.Sources) *site {
+	t.Helper()
+	metrics, err := web.NewMetrics(web.Build{Version: "v1", Commit: "abc", GoVersion: "go1"}, sources)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &site{t: t, address: l.Addr().String(), metrics: metrics}
+	server := web.New(metrics, func() []web.Check { return s.checks }, slog.New(slog.DiscardHandler))
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(l) }()
+	t.Cleanup(func() {
+		if err := server.Shutdown(context.WithoutCancel(t.Context())); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+		if err := <-ended; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+		http.DefaultClient.CloseIdleConnections()
+	})
+	return s
+}
+
+func (s *site) request(method, path string) (status int, body string) {
+	s.t.Helper()
+	r, err := http.NewRequestWithContext(s.t.Context(), method, "http://"+s.address+path, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	data, err := io.ReadAll(answer.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return answer.StatusCode, string(data)
+}
+
+// busy is a site on which everything has happened.
+func busy(t *testing.T) *site {
+	t.Helper()
+	s := newSite(t, web.Sources{
+		Connections: func() int { return 3 },
+		Upstreams: func() []web.Upstream {
+			return []web.Upstream{{Address: "192.0.2.1:25", Up: true, Open: 5, Idle: 2}, {Address: "unix:/run/relay"}}
+		},
+		Breaker: func() bool { return true },
+		Verifier: func() web.Verifier {
+			return web.Verifier{Flights: 4, Memory: map[string]int{"deliverable": 10, "undeliverable": 2, "unknown": 1}}
+		},
+		RuleFailures: func() map[string]uint64 { return map[string]uint64{"a rule": 7} },
+		Config:       func() (bool, time.Time) { return true, time.Unix(1_800_000_000, 0) },
+		Certificate:  func() (time.Time, bool) { return time.Unix(1_900_000_000, 0), true },
+	})
+	s.metrics.Connection("accepted")
+	s.metrics.Message("passed", 2000, time.Second, 20*time.Millisecond)
+	s.metrics.Message("client_lost", 10, time.Second, 0)
+	s.metrics.Recipient(policy.Decision{Elapsed: time.Millisecond}, true, esmtp.Reply{Code: 250})
+	s.metrics.Recipient(policy.Decision{
+		Result: &verify.Result{Verdict: verify.Undeliverable, Reason: verify.MailboxUnknown, Cached: true},
+		Shadow: policy.Reject,
+	}, false, esmtp.Reply{Code: 550})
+	s.metrics.Recipient(policy.Decision{Result: &verify.Result{}}, false, esmtp.Reply{})
+	s.metrics.Reload(true)
+	s.metrics.Reload(false)
+	return s
+}
+
+// TestMetrics looks at the text that Prometheus reads.
+func TestMetrics(t *testing.T) {
+	s := busy(t)
+	status, body := s.request(http.MethodGet, "/metrics")
+	if status != http.StatusOK {
+		t.Fatalf("status %d", status)
+	}
+	for _, line := range []string{
+		`rcptgate_build_info{commit="abc",goversion="go1",version="v1"} 1`,
+		`rcptgate_config_last_reload_success_timestamp_seconds 1.8e+09`,
+		`rcptgate_config_last_reload_successful 1`,
+		`rcptgate_config_reloads_total{result="refused"} 1`,
+		`rcptgate_config_reloads_total{result="taken"} 1`,
+		`rcptgate_connections_total{event="accepted"} 1`,
+		`rcptgate_connections_total{event="too_many"} 0`,
+		`rcptgate_decision_duration_seconds_count{source="memory"} 1`,
+		`rcptgate_decision_duration_seconds_count{source="rules"} 1`,
+		`rcptgate_decision_duration_seconds_count{source="asked"} 1`,
+		`rcptgate_message_size_bytes_bucket{le="4096"} 2`,
+		`rcptgate_message_size_bytes_bucket{le="1024"} 1`,
+		`rcptgate_messages_total{outcome="client_lost"} 1`,
+		`rcptgate_messages_total{outcome="passed"} 1`,
+		`rcptgate_messages_total{outcome="unknown"} 0`,
+		`rcptgate_open_connections 3`,
+		`rcptgate_probing_off 1`,
+		`rcptgate_questions 4`,
+		`rcptgate_ready 1`,
+		`rcptgate_recipients_total{by="gate",code="5xx"} 1`,
+		`rcptgate_recipients_total{by="gate",code="none"} 1`,
+		`rcptgate_recipients_total{by="relay",code="2xx"} 1`,
+		`rcptgate_relay_answer_duration_seconds_count 1`,
+		`rcptgate_relay_sessions{state="busy",upstream="192.0.2.1:25"} 3`,
+		`rcptgate_relay_sessions{state="idle",upstream="192.0.2.1:25"} 2`,
+		`rcptgate_relay_up{upstream="192.0.2.1:25"} 1`,
+		`rcptgate_relay_up{upstream="unix:/run/relay"} 0`,
+		`rcptgate_remembered_recipients{verdict="undeliverable"} 2`,
+		`rcptgate_rule_failures_total{rule="a rule"} 7`,
+		`rcptgate_shadowed_recipients_total{action="reject"} 1`,
+		`rcptgate_tls_certificate_not_after_timestamp_seconds 1.9e+09`,
+		`rcptgate_verdicts_total{reason="mailbox_unknown",verdict="undeliverable"} 1`,
+		`rcptgate_verdicts_total{reason="not_asked",verdict="none"} 1`,
+	} {
+		if !strings.Contains(body, "\n"+line+"\n") {
+			t.Errorf("no line %s", line)
+		}
+	}
+	problems, err := promlint.New(strings.NewReader(body)).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+// TestMetricsAreDocumented holds the table in docs/operations.md and the code together: names,
+// types and labels, in both directions.
+func TestMetricsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	row := regexp.MustCompile("(?m)^\\| `(rcptgate_[a-z_]+)` \\| (\\w+) \\|([^|]*)\\|")
+	for _, match := range row.FindAllStringSubmatch(string(page), -1) {
+		labels := regexp.MustCompile("`([a-z_]+)`").FindAllStringSubmatch(match[3], -1)
+		words := []string{match[1], match[2]}
+		for _, label := range labels {
+			words = append(words, label[1])
+		}
+		want = append(want, strings.Join(words, " "))
+	}
+	slices.Sort(want)
+
+	_, body := busy(t).request(http.MethodGet, "/metrics")
+	if diff := cmp.Diff(want, described(body)); diff != "" {
+		t.Errorf("the page (-) and the code (+) differ:\n%s", diff)
+	}
+}
+
+// described lists the gate's own metrics in a scrape as "name type label...".
+func described(body string) []string {
+	kinds, labels := map[string]string{}, map[string]string{}
+	sample := regexp.MustCompile(`^(rcptgate_[a-z_]+)(?:\{(.*)\})? `)
+	label := regexp.MustCompile(`([a-z_]+)="(?:[^"\\]|\\.)*"`)
+	for scanner := bufio.NewScanner(strings.NewReader(body)); scanner.Scan(); {
+		line := scanner.Text()
+		if name, kind, ok := strings.Cut(strings.TrimPrefix(line, "# TYPE "), " "); ok &&
+			strings.HasPrefix(line, "# TYPE rcptgate_") {
+			kinds[name] = kind
+			continue
+		}
+		match := sample.FindStringSubmatch(line)
+		if match == nil {
+			continue
+		}
+		name := match[1]
+		for _, suffix := range []string{"_bucket", "_sum", "_count"} {
+			if base := strings.TrimSuffix(name, suffix); kinds[base] == "histogram" {
+				name = base
+			}
+		}
+		var names []string
+		for _, l := range label.FindAllStringSubmatch(match[2], -1) {
+			if l[1] != "le" {
+				names = append(names, l[1])
+			}
+		}
+		slices.Sort(names)
+		labels[name] = strings.Join(names, " ")
+	}
+	var list []string
+	for name, kind := range kinds {
+		list = append(list, strings.TrimSpace(name+" "+kind+" "+labels[name]))
+	}
+	slices.Sort(list)
+	return list
+}
+
+// TestReady: the status, and the words for people, the worst first.
+func TestReady(t *testing.T) {
+	s := newSite(t, web.Sources{})
+	for _, test := range []struct {
+		checks []web.Check
+		status int
+		want   string
+	}{
+		{
+			[]web.Check{{"relay", web.OK, "answers"}, {"service", web.OK, "taking mail"}},
+			200, "ready\nok        relay: answers\nok        service: taking mail\n",
+		},
+		{
+			[]web.Check{{"relay", web.OK, "answers"}, {"probing", web.Degraded, "off"}},
+			200, "ready, degraded\ndegraded  probing: off\nok        relay: answers\n",
+		},
+		{
+			[]web.Check{{"probing", web.Degraded, "off"}, {"relay", web.Failed, "down"}},
+			503, "not ready\nfailed    relay: down\ndegraded  probing: off\n",
+		},
+	} {
+		s.checks = test.checks
+		if status, body := s.request(http.MethodGet, "/readyz"); status != test.status || body != test.want {
+			t.Errorf("%+v: %d\n%s", test.checks, status, body)
+		}
+		want := "rcptgate_ready 1"
+		if test.status != http.StatusOK {
+			want = "rcptgate_ready 0"
+		}
+		if _, body := s.request(http.MethodGet, "/metrics"); !strings.Contains(body, "\n"+want+"\n") {
+			t.Errorf("%+v: not %s", test.checks, want)
+		}
+	}
+}
+
+// TestRequests: what is not an endpoint, and a method that changes something.
+func TestRequests(t *testing.T) {
+	s := newSite(t, web.Sources{})
+	for _, test := range []struct {
+		method, path string
+		status       int
+	}{
+		{http.MethodGet, "/healthz", 200},
+		{http.MethodHead, "/healthz", 200},
+		{http.MethodPost, "/healthz", 405},
+		{http.MethodDelete, "/metrics", 405},
+		{http.MethodGet, "/", 404},
+		{http.MethodGet, "/healthz/x", 404},
+		{http.MethodGet, "/../etc/passwd", 404},
+	} {
+		if status, _ := s.request(test.method, test.path); status != test.status {
+			t.Errorf("%s %s: status %d, want %d", test.method, test.path, status, test.status)
+		}
+	}
+}
