@@ -243,6 +243,11 @@ func (c *Client) Clean() bool {
 	return c.inStep() == nil
 }
 
+// Ready is Clean without the look at the socket, which the next command takes anyway.
+func (c *Client) Ready() bool {
+	return c.err == nil && !c.leaving && c.Outstanding() == 0 && len(c.out) == 0 && c.br.Buffered() == 0
+}
+
 // Close closes the connection without a word.
 func (c *Client) Close() error {
 	if c.err == nil {

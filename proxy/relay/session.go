@@ -45,22 +45,15 @@ func (p *Pool) get(ctx context.Context, deadline time.Time) (s *session, reused 
 	if u == nil {
 		return nil, false, unreachable(nil)
 	}
-	for {
-		p.mu.Lock()
-		n := len(u.idle)
-		if n == 0 {
-			p.mu.Unlock()
-			break
-		}
+	p.mu.Lock()
+	if n := len(u.idle); n > 0 {
 		s = u.idle[n-1]
 		u.idle = u.idle[:n-1]
 		p.mu.Unlock()
 		s.expire.Stop()
-		if s.cl.Clean() {
-			return s, true, nil
-		}
-		s.close()
+		return s, true, nil // whether it is still in step shows with the first command
 	}
+	p.mu.Unlock()
 	s, err = p.dialFrom(ctx, deadline, p.order(u, nil), nil)
 	return s, false, err
 }
@@ -71,7 +64,7 @@ func (p *Pool) dial(ctx context.Context, deadline time.Time, tried []*upstream) 
 
 // put gives a session back that is in step. One too many is ended.
 func (p *Pool) put(s *session) {
-	if !s.cl.Clean() {
+	if !s.cl.Ready() {
 		s.close()
 		return
 	}

@@ -19,51 +19,56 @@ func newFramer() framer { return framer{bol: true} }
 // scan decides a prefix p[:n] of p, which belongs to the message. When done, the end
 // follows it: the message is p[:n] and what the client sent behind it begins at p[next].
 func (f *framer) scan(p []byte) (n, next int, done bool) {
+	lines := 0
 	for n < len(p) {
 		if f.bol && p[n] == '.' {
-			switch rest := p[n+1:]; {
-			case len(rest) == 0, len(rest) == 1 && rest[0] == '\r':
-				return n, n, false
-			case rest[0] == '\r' && rest[1] == '\n':
+			rest := p[n+1:]
+			if len(rest) == 0 || len(rest) == 1 && rest[0] == '\r' {
+				break // not decided
+			}
+			if rest[0] == '\r' && rest[1] == '\n' {
+				f.check(p[:n], lines)
 				return n, n + 3, true
 			}
 			f.stuffed++
 		}
 		lf := bytes.IndexByte(p[n:], '\n')
 		if lf < 0 {
-			return f.partial(p, n)
+			n = f.partial(p, n)
+			break
 		}
-		line := p[n : n+lf]
-		f.bol = lf > 0 && line[lf-1] == '\r'
-		if f.bol {
-			line = line[:lf-1]
+		if f.bol = lf > 0 && p[n+lf-1] == '\r'; f.bol {
+			lines++
 		} else {
 			f.bad = true
 		}
-		f.check(line)
 		n += lf + 1
 	}
+	f.check(p[:n], lines)
 	return n, n, false
 }
 
 // partial decides a line whose end has not come yet: all of it but a CR at its end.
-func (f *framer) partial(p []byte, n int) (int, int, bool) {
+func (f *framer) partial(p []byte, n int) int {
 	end := len(p)
 	if p[end-1] == '\r' {
 		end--
 	}
 	if end > n {
-		f.check(p[n:end])
 		f.bol = false
 	}
-	return end, end, false
+	return end
 }
 
-func (f *framer) check(line []byte) {
-	if !f.bad && (bytes.IndexByte(line, '\r') >= 0 || bytes.IndexByte(line, 0) >= 0) {
+// check looks for bare octets in a decided piece that holds so many CR LF. Over the whole piece
+// at once this is several times faster than line by line.
+func (f *framer) check(p []byte, lines int) {
+	if !f.bad && (bytes.Count(p, cr) != lines || bytes.IndexByte(p, 0) >= 0) {
 		f.bad = true
 	}
 }
+
+var cr = []byte{'\r'}
 
 // normalizer rewrites the decided octets of a message so that only CR LF stands in them:
 // a bare CR and a bare LF become CR LF, NUL is dropped. It never makes an end of data: a
