@@ -109,8 +109,7 @@ func (e *Engine) Rcpt(ctx context.Context, tx *Transaction, rcpt esmtp.Rcpt) Dec
 // Now decides like Rcpt, but only if that needs no wait: ok is false when a rule needs a verdict
 // that has to be found out, and Rcpt is to be called instead.
 func (e *Engine) Now(tx *Transaction, rcpt esmtp.Rcpt) (d Decision, ok bool) {
-	w := newWalk(context.Background(), e.verifier, tx, rcpt, false)
-	w.now = true
+	w := &walk{ctx: context.Background(), verifier: e.verifier, tx: tx, rcpt: rcpt, now: true}
 	d = e.run(w)
 	return d, !w.stuck
 }
@@ -154,7 +153,10 @@ func (e *Engine) run(w *walk) Decision {
 			steps = append(steps, rule.step(NotReached))
 			continue
 		}
-		began := time.Since(w.start)
+		var began time.Duration
+		if trace {
+			began = time.Since(w.start)
+		}
 		before := w.result != nil
 		outcome, detail := e.evaluate(rule, w)
 		if w.stuck {
@@ -176,7 +178,9 @@ func (e *Engine) run(w *walk) Decision {
 	if trace {
 		noteReply(&d)
 	}
-	d.Elapsed = time.Since(w.start)
+	if !w.now {
+		d.Elapsed = time.Since(w.start)
+	}
 	return d
 }
 

@@ -72,7 +72,7 @@ func (v *Verifier) Verify(ctx context.Context, q Question) Result {
 func (v *Verifier) Recall(q Question) (r Result, ok bool) {
 	w := walk{v: v, set: v.settings.Load(), q: q, start: time.Now()}
 	if r, ok = w.recall(context.Background()); ok {
-		r.Address, r.Steps, r.Elapsed = q.Address, w.steps, time.Since(w.start)
+		r.Address, r.Steps = q.Address, w.steps
 	}
 	return r, ok
 }
