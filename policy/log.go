@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"math"
 	"strings"
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
@@ -15,7 +14,7 @@ import (
 //	wait_ms
 //
 // action is what happened; shadow is what would have happened in enforce mode. reply is ours, code
-// and enhanced code; mx_reply is the mail server's, escaped. With redact the recipient is
+// and enhanced code; mx_reply is the mail server's refusal, escaped. With redact the recipient is
 // shortened, and what the mail server wrote loses whatever may be an address or this local part.
 func (d Decision) LogArgs(redact bool) []any {
 	args := []any{"recipient", logAddress(d.Recipient, redact), "action", d.Action.String()}
@@ -42,7 +41,7 @@ func (d Decision) resultArgs(redact bool) []any {
 	args := []any{
 		"verdict", string(verdictOf(r)),
 		"reason", string(r.Reason),
-		"confidence", math.Round(r.Confidence*1000) / 1000,
+		"confidence", r.Confidence,
 	}
 	if r.Provider != "" {
 		args = append(args, "provider", r.Provider)
@@ -53,7 +52,7 @@ func (d Decision) resultArgs(redact bool) []any {
 	if r.Stage != "" {
 		args = append(args, "stage", string(r.Stage))
 	}
-	if !r.Reply.IsZero() {
+	if !r.Reply.IsZero() && !r.Reply.Positive() { // a 250 says no more than the verdict
 		text := r.Reply.String()
 		if redact {
 			text = redactText(text, d.Recipient)
