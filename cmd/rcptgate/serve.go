@@ -6,21 +6,18 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/rcptgate/rcptgate/internal/config"
+	"github.com/rcptgate/rcptgate/internal/web"
 )
-
-// drainTime is how long open transactions have when the gate is told to stop. Service managers wait
-// 30 s or more before they kill.
-const drainTime = 25 * time.Second
 
 func newServeCmd() *cobra.Command {
 	var path string
@@ -30,59 +27,80 @@ func newServeCmd() *cobra.Command {
 		Long: `Serve listens for SMTP clients, has every recipient decided, and passes mail to the relay.
 The log goes to standard error.
 
-SIGTERM and SIGINT end it: open transactions have 25 seconds to finish. A second signal
-ends it at once.`,
+SIGHUP reads the configuration again: all of it, or nothing if it has a fault. SIGTERM and
+SIGINT end the gate: open transactions have proxy.drain_timeout to finish. A second one ends
+it at once. Under systemd, serve tells how it is (sd_notify) and takes sockets that systemd
+holds, which makes a restart lose no connection: see docs/operations.md.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(path)
-			if err != nil {
-				return err
-			}
-			signals := make(chan os.Signal, 2)
-			signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+			load := func() (*config.Config, error) { return loadConfig(path) }
+			signals := make(chan os.Signal, 4)
+			// Before anything else: a SIGHUP during the start must not end the process.
+			signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, os.Interrupt)
 			defer signal.Stop(signals)
-			return serve(cmd.Context(), cfg, cmd.ErrOrStderr(), signals)
+			return serve(cmd.Context(), load, cmd.ErrOrStderr(), signals)
 		},
 	}
 	configFlag(cmd, &path, "the configuration")
 	return cmd
 }
 
+// service is serve at work. Its methods are for one goroutine but where they say otherwise.
+type service struct {
+	load    func() (*config.Config, error)
+	cfg     *config.Config
+	log     *slog.Logger
+	levels  *logLevels
+	manager manager
+
+	certs   *certificates
+	metrics *web.Metrics
+	web     *web.Server
+	gate    *gate
+	sockets sockets
+	running sync.WaitGroup
+	broken  chan error // from listeners
+	health  health
+	watched atomic.Pointer[socket] // the listener that the watchdog looks at
+}
+
 // serve runs until a signal comes or a listener breaks.
 func serve(
-	ctx context.Context, cfg *config.Config, stderr io.Writer, signals <-chan os.Signal,
+	ctx context.Context, load func() (*config.Config, error), stderr io.Writer,
+	signals <-chan os.Signal,
 ) error {
-	log := newLogger(stderr, cfg.Log)
-	for _, warning := range cfg.Warnings() {
-		log.Warn("configuration", "key", warning.Key, "problem", warning.Problem, "fix", warning.Fix)
-	}
-	raiseFileLimit(log)
-	listeners, err := listenAll(ctx, cfg.Proxy.Listen)
+	cfg, err := load()
 	if err != nil {
 		return err
 	}
-	g, err := buildGate(cfg, log) //nolint:contextcheck // what it closes on failure outlives no ctx
-	if err != nil {
-		closeAll(listeners)
+	s := &service{load: load, cfg: cfg, broken: make(chan error)}
+	s.log, s.levels = newLeveledLogger(stderr, cfg.Log)
+	s.manager = manager{s.log}
+	s.certs = &certificates{log: s.log}
+	s.warn(cfg)
+	raiseFileLimit(s.log)
+	if err := s.build(ctx); err != nil {
 		return err
-	}
-	broken := make(chan error, len(listeners))
-	var running sync.WaitGroup
-	for _, l := range listeners {
-		running.Go(func() { broken <- g.server.Serve(l) })
-		log.Info("listening", "network", l.Addr().Network(), "address", l.Addr().String())
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	running.Go(func() { g.checkRelay(ctx, log) })
+	for _, place := range places(cfg) {
+		s.start(ctx, s.sockets[place])
+	}
+	s.running.Go(func() { s.checkRelay(ctx, s.gate.parts()) })
 	v := buildVersion()
-	log.Info("ready", "hostname", cfg.Hostname(), "mode", cfg.Verify.Mode,
+	s.log.Info("ready", "hostname", cfg.Hostname(), "mode", cfg.Verify.Mode,
 		"policy", cfg.Policy.Mode, "version", v.version, "pid", os.Getpid())
+	s.manager.ready(status("taking mail"))
+	// Also while open transactions end: a watchdog must not cut them off.
+	watched, unwatch := context.WithCancel(context.WithoutCancel(ctx))
+	s.running.Go(func() { s.manager.watch(watched, s.answers) })
 
-	cause := waitForEnd(ctx, log, signals, broken)
+	cause := s.wait(ctx, signals)
 	cancel()
-	err = g.drain(log, signals) //nolint:contextcheck // draining begins when ctx has ended
-	running.Wait()
+	err = s.drain(signals) //nolint:contextcheck // draining begins when ctx has ended
+	unwatch()
+	s.running.Wait()
 	switch {
 	case cause != nil:
 		return failed(fmt.Sprintf("a listener broke: %v", cause), "start the gate again")
@@ -92,148 +110,142 @@ func serve(
 	return nil
 }
 
+func (s *service) warn(cfg *config.Config) {
+	for _, warning := range cfg.Warnings() {
+		s.log.Warn("configuration", "key", warning.Key, "problem", warning.Problem, "fix", warning.Fix)
+	}
+}
+
+// build opens the listeners and composes all parts, or nothing.
+func (s *service) build(ctx context.Context) error {
+	want := places(s.cfg)
+	s.sockets = assign(inheritSockets(s.log), want, s.log)
+	opened, err := openSockets(ctx, s.sockets, want)
+	if err != nil {
+		s.closeSockets()
+		return err
+	}
+	for _, socket := range opened {
+		s.sockets[socket.place] = socket
+	}
+	if err = s.certs.use(certificateFilesOf(s.cfg)); err != nil {
+		s.closeSockets()
+		return failed(fmt.Sprintf("the certificate: %v", err), "run `rcptgate check-config`")
+	}
+	if s.metrics, err = web.NewMetrics(s.buildInfo(), s.sources()); err != nil {
+		s.closeSockets()
+		return failed(fmt.Sprintf("the metrics: %v", err), "report this; it is a fault of rcptgate")
+	}
+	s.gate, err = buildGateWith(s.cfg, s.log, s.front) //nolint:contextcheck // it outlives no ctx
+	if err != nil {
+		s.closeSockets()
+		return err
+	}
+	s.web = web.New(s.metrics, s.checks, s.log)
+	s.health.adopted(s.cfg, time.Now())
+	s.chooseWatched()
+	return nil
+}
+
+func (s *service) closeSockets() {
+	for _, socket := range s.sockets {
+		_ = socket.Close()
+	}
+}
+
+// start serves one listener, until it is closed.
+func (s *service) start(ctx context.Context, socket *socket) {
+	serve := s.gate.server.Serve
+	switch socket.place.kind {
+	case kindSMTPS:
+		serve = s.gate.server.ServeTLS
+	case kindHTTP:
+		serve = s.web.Serve
+	}
+	s.log.Info("listening", "network", socket.Addr().Network(), "address", socket.Addr().String(),
+		"kind", socket.place.kind, "inherited", socket.inherited)
+	s.running.Go(func() {
+		err := serve(socket)
+		if socket.removed.Load() {
+			return
+		}
+		select {
+		case s.broken <- err:
+		case <-ctx.Done(): // the gate stops: that is why it ended
+		}
+	})
+}
+
 // checkRelay tells early what the relay cannot do. A relay that is down may still come up.
-func (g *gate) checkRelay(ctx context.Context, log *slog.Logger) {
-	if err := g.relay.Check(ctx); err != nil && ctx.Err() == nil {
-		log.Warn("relay does not answer; until it does, mail gets 451",
+func (s *service) checkRelay(ctx context.Context, parts *gateParts) {
+	if err := parts.relay.Check(ctx); err != nil && ctx.Err() == nil {
+		s.log.Warn("relay does not answer; until it does, mail gets 451",
 			"error", err.Error(), "hint", "check relay.upstreams and that the relay runs")
 	}
 }
 
-// waitForEnd returns when a signal comes (nil) or a listener breaks (why).
-func waitForEnd(
-	ctx context.Context, log *slog.Logger, signals <-chan os.Signal, broken <-chan error,
-) error {
-	select {
-	case s := <-signals:
-		log.Info("stopping", "signal", s.String(), "drain_limit_s", drainTime.Seconds())
-		return nil
-	case <-ctx.Done():
-		log.Info("stopping")
-		return nil
-	case err := <-broken:
-		log.Error("listener broke", "error", fmt.Sprint(err))
-		if err == nil {
-			err = errors.New("it was closed")
-		}
-		return err
-	}
-}
-
-// drain lets open transactions end, within drainTime or until another signal comes.
-func (g *gate) drain(log *slog.Logger, signals <-chan os.Signal) error {
-	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
-	defer cancel()
-	go func() {
+// wait serves signals. It returns when one ends the gate (nil) or a listener breaks (why).
+func (s *service) wait(ctx context.Context, signals <-chan os.Signal) error {
+	for {
 		select {
-		case s := <-signals:
-			log.Warn("stopping at once", "signal", s.String())
-			cancel()
+		case received := <-signals:
+			if received == syscall.SIGHUP {
+				s.reload(ctx)
+				continue
+			}
+			s.log.Info("stopping", "signal", received.String(),
+				"drain_limit_s", time.Duration(s.cfg.Proxy.DrainTimeout).Seconds())
+			return nil
 		case <-ctx.Done():
+			s.log.Info("stopping")
+			return nil
+		case err := <-s.broken:
+			s.log.Error("listener broke", "error", fmt.Sprint(err))
+			if err == nil {
+				err = errors.New("it was closed")
+			}
+			return err
 		}
-	}()
+	}
+}
+
+// drain lets open transactions end, within proxy.drain_timeout or until another signal comes.
+func (s *service) drain(signals <-chan os.Signal) error {
+	limit := time.Duration(s.cfg.Proxy.DrainTimeout)
+	s.health.draining.Store(true)
+	s.manager.stopping(limit)
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	go s.hurry(ctx, cancel, signals)
 	start := time.Now()
-	err := g.shutdown(ctx)
+	err := s.gate.shutdown(ctx)
+	quit, cancelQuit := context.WithTimeout(context.Background(), quitTime)
+	defer cancelQuit()
+	_ = s.web.Shutdown(quit) // who reads metrics that slowly is cut off
 	if err != nil {
-		log.Error("stopped", "error", err.Error(), "after_ms", time.Since(start).Milliseconds())
+		s.log.Error("stopped", "error", err.Error(), "after_ms", time.Since(start).Milliseconds())
 		return err
 	}
-	log.Info("stopped", "after_ms", time.Since(start).Milliseconds())
+	s.log.Info("stopped", "after_ms", time.Since(start).Milliseconds())
 	return nil
 }
 
-// listenAll opens every listener, or none.
-func listenAll(ctx context.Context, endpoints []config.Endpoint) ([]net.Listener, error) {
-	var listeners []net.Listener
-	for _, endpoint := range endpoints {
-		l, err := listen(ctx, endpoint)
-		if err != nil {
-			closeAll(listeners)
-			return nil, err
-		}
-		listeners = append(listeners, l)
-	}
-	return listeners, nil
-}
-
-func closeAll(listeners []net.Listener) {
-	for _, l := range listeners {
-		_ = l.Close()
-	}
-}
-
-func listen(ctx context.Context, endpoint config.Endpoint) (net.Listener, error) {
-	network, address := endpoint.Network()
-	if network == "unix" {
-		if err := removeStale(ctx, address); err != nil {
-			return nil, listenFailure(endpoint, err)
+// hurry ends the drain when a second signal to stop comes.
+func (s *service) hurry(ctx context.Context, cancel func(), signals <-chan os.Signal) {
+	for {
+		select {
+		case received := <-signals:
+			if received == syscall.SIGHUP {
+				s.log.Info("stopping; the configuration is not read again")
+				continue
+			}
+			s.log.Warn("stopping at once", "signal", received.String())
+			cancel()
+			return
+		case <-ctx.Done():
+			return
 		}
 	}
-	l, err := new(net.ListenConfig).Listen(ctx, network, address)
-	if err != nil {
-		return nil, listenFailure(endpoint, err)
-	}
-	if network == "unix" {
-		// The gate and the mail server run as different users. Who may connect is decided by the
-		// permissions of the directory.
-		if err := os.Chmod(address, 0o666); err != nil { //nolint:gosec // see above
-			_ = l.Close()
-			return nil, listenFailure(endpoint, err)
-		}
-	}
-	return l, nil
-}
-
-// removeStale removes a socket that a process left behind when it was killed, which is one that
-// nobody listens on. Everything else at the path stays, and listening fails.
-func removeStale(ctx context.Context, path string) error {
-	info, err := os.Lstat(path)
-	if err != nil || info.Mode()&os.ModeSocket == 0 {
-		return nil //nolint:nilerr // Listen says better what is wrong
-	}
-	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
-	if err == nil {
-		_ = conn.Close()
-		return syscall.EADDRINUSE
-	}
-	if errors.Is(err, syscall.ECONNREFUSED) {
-		return os.Remove(path)
-	}
-	return nil
-}
-
-// listenFailure says what to do about a listener that does not open.
-func listenFailure(endpoint config.Endpoint, err error) error {
-	text := fmt.Sprintf("cannot listen on %s: %v", endpoint, rootCause(err))
-	_, isUnix := endpoint.Unix()
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE) && isUnix:
-		return failed(text, "another process serves this socket, or another file is in its place")
-	case errors.Is(err, syscall.EADDRINUSE):
-		return failed(text, fmt.Sprintf("another process has the port; see which with "+
-			"`ss -ltnp`, or change proxy.listen (%s)", endpoint))
-	case errors.Is(err, os.ErrPermission) && isUnix:
-		return failed(text, "the directory must be writable for the user that runs rcptgate")
-	case errors.Is(err, os.ErrPermission):
-		return failed(text, "ports below 1024 need root or CAP_NET_BIND_SERVICE; choose a higher one")
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return failed(text, "this machine does not have that address; see `ip address`")
-	case errors.Is(err, os.ErrNotExist):
-		return failed(text, "create the directory of the socket")
-	default:
-		return failed(text, "check proxy.listen")
-	}
-}
-
-// rootCause is an error without what the net package puts in front of it.
-func rootCause(err error) error {
-	if op, ok := errors.AsType[*net.OpError](err); ok {
-		err = op.Err
-	}
-	if call, ok := errors.AsType[*os.SyscallError](err); ok {
-		err = call.Err
-	}
-	return err
 }
 
 // raiseFileLimit takes all file descriptors that the system grants: a client has two, and a probe

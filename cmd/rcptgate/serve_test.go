@@ -20,6 +20,7 @@ import (
 // served is a running serve.
 type served struct {
 	t       *testing.T
+	path    string // of its configuration
 	signals chan os.Signal
 	done    chan error
 	lines   chan map[string]any // its log, closed at its end
@@ -29,20 +30,19 @@ type served struct {
 // startServe runs serve in this process, as the command does.
 func startServe(t *testing.T, toml string) *served {
 	t.Helper()
-	cfg, err := config.Parse("gate.toml", []byte(toml+"[log]\nformat = \"json\"\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	s := &served{
-		t: t, signals: make(chan os.Signal, 2), done: make(chan error, 1),
+		t: t, path: filepath.Join(t.TempDir(), "gate.toml"),
+		signals: make(chan os.Signal, 2), done: make(chan error, 1),
 		lines: make(chan map[string]any, 1000),
 	}
+	s.write(toml)
+	load := func() (*config.Config, error) { return loadConfig(s.path) }
 	r, w := io.Pipe()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		s.done <- serve(ctx, cfg, w, s.signals)
+		s.done <- serve(ctx, load, w, s.signals)
 		_ = w.Close()
 	}()
 	go func() {
@@ -57,6 +57,14 @@ func startServe(t *testing.T, toml string) *served {
 	}()
 	t.Cleanup(func() { cancel(); <-ended })
 	return s
+}
+
+// write changes the configuration's file.
+func (s *served) write(toml string) {
+	s.t.Helper()
+	if err := os.WriteFile(s.path, []byte(toml+"[log]\nformat = \"json\"\n"), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // logged waits for a line of the log. The deadline is only there so that a fault ends.
@@ -76,6 +84,23 @@ func (s *served) logged(msg string) map[string]any {
 		case <-late:
 			s.t.Fatalf("the log does not say %q: %v", msg, s.log)
 		}
+	}
+}
+
+// listening is the address of the listener of a network or a kind ("tcp", "unix", "http"), which
+// the log tells in any order.
+func (s *served) listening(what string) string {
+	s.t.Helper()
+	for i := 0; ; i++ {
+		for ; i < len(s.log); i++ {
+			line := s.log[i]
+			if line["msg"] == "listening" && (line["network"] == what || line["kind"] == what) {
+				address, _ := line["address"].(string)
+				return address
+			}
+		}
+		s.logged("listening")
+		i = len(s.log) - 2
 	}
 }
 
@@ -168,8 +193,8 @@ func TestServe(t *testing.T) {
 	toml := strings.Replace(worldConfig("127.0.0.1:0", upstream, at),
 		`["127.0.0.1:0"]`, `["127.0.0.1:0", "unix:`+socket+`"]`, 1)
 	s := startServe(t, toml)
-	tcp, _ := s.logged("listening")["address"].(string)
-	if unix := s.logged("listening")["address"]; unix != socket {
+	tcp := s.listening("tcp")
+	if unix := s.listening("unix"); unix != socket {
 		t.Errorf("second listener at %v", unix)
 	}
 	s.logged("ready")
@@ -210,8 +235,8 @@ func TestServeWithoutRelay(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s := startServe(t, worldConfig("127.0.0.1:0", upstream, testWorld(t)))
-	address, _ := s.logged("listening")["address"].(string)
+	s := startServe(t, worldConfig("127.0.0.1:0", upstream, testWorld(t))+"[http]\nlisten = \"127.0.0.1:0\"\n")
+	address, web := s.listening("smtp"), s.listening("http")
 	warning := s.logged("relay does not answer; until it does, mail gets 451")
 	if hint, _ := warning["hint"].(string); !strings.Contains(hint, "relay.upstreams") {
 		t.Errorf("warning %v", warning)
@@ -220,6 +245,8 @@ func TestServeWithoutRelay(t *testing.T) {
 	d.say("EHLO client.example.org", "250")
 	d.say("MAIL FROM:<news@example.org>", "250")
 	d.say("RCPT TO:<anna@example.com>", "451")
+	s.want(web, "/readyz", 503, "not ready", "failed    relay: no upstream takes mail, it gets 451: ")
+	s.want(web, "/metrics", 200, "rcptgate_ready 0", `rcptgate_relay_up{upstream="`+upstream+`"} 0`)
 	s.signals <- syscall.SIGTERM
 	if err := s.end(); err != nil {
 		t.Errorf("serve: %v", err)

@@ -2,9 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/config"
@@ -23,12 +24,27 @@ const quitTime = 2 * time.Second
 // verification is all that answers questions about mailboxes.
 type verification struct {
 	dns      *dns.Resolver
+	domains  *mx.Domains
+	hosts    *mx.Resolver
 	pool     *probe.Pool
-	verifier *verify.Verifier
+	settings verify.Config
+	verifier *verify.Verifier // nil until it is needed
 }
 
 // buildVerification composes the verifier. ctx bounds the look-up of the relay's address.
 func buildVerification(
+	ctx context.Context, cfg *config.Config, log *slog.Logger,
+) (*verification, error) {
+	v, err := buildBelow(ctx, cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	v.verifier = verify.New(v.settings, v.hosts, v.pool)
+	return v, nil
+}
+
+// buildBelow composes what the verifier stands on.
+func buildBelow(
 	ctx context.Context, cfg *config.Config, log *slog.Logger,
 ) (*verification, error) {
 	domains, err := mx.NewDomains(cfg.Verify.InternalDomains)
@@ -36,11 +52,12 @@ func buildVerification(
 		return nil, usageError(fmt.Sprintf("%s: verify.internal_domains: %v", cfg.Name(), err),
 			"run `rcptgate check-config`")
 	}
-	verifyConfig, err := cfg.VerifyConfig(log)
+	domains.LogTo(logFor(log, logVerify))
+	settings, err := cfg.VerifyConfig(logFor(log, logVerify))
 	if err != nil {
 		return nil, &failure{code: exitUsage, text: err.Error(), plain: true}
 	}
-	resolver, err := dns.New(cfg.DNSConfig(log))
+	resolver, err := dns.New(cfg.DNSConfig(logFor(log, logDNS)))
 	if err != nil {
 		return nil, failed(fmt.Sprintf("DNS: %v", err), "set verify.dns.servers")
 	}
@@ -52,58 +69,137 @@ func buildVerification(
 	}
 	filter := mx.NewFilter(cfg.FilterConfig(relayAddrs))
 	hosts := cfg.MXResolver(resolver, domains, filter)
-	pool := probe.NewPool(cfg.ProbeConfig(mx.Dialer(filter, cfg.Verify.BindAddresses), hosts, log))
+	dial := mx.Dialer(filter, cfg.Verify.BindAddresses)
 	return &verification{
-		dns: resolver, pool: pool, verifier: verify.New(verifyConfig, hosts, pool),
+		dns: resolver, domains: domains, hosts: hosts, settings: settings,
+		pool: probe.NewPool(cfg.ProbeConfig(dial, hosts, logFor(log, logProbe))),
 	}, nil
 }
 
-// shutdown ends what is still being asked; every mail server gets its QUIT, within ctx.
-func (v *verification) shutdown(ctx context.Context) error {
-	err := errors.Join(v.verifier.Close(ctx), v.pool.Close(ctx))
+// shutdown ends what is still being asked. When ctx ends first that is cut off, which is no fault:
+// nobody waits for it any more. Every mail server gets its QUIT, within quitTime.
+func (v *verification) shutdown(ctx context.Context) {
+	if v.verifier != nil {
+		_ = v.verifier.Close(ctx)
+	}
+	quit, cancel := context.WithTimeout(context.WithoutCancel(ctx), quitTime)
+	defer cancel()
+	_ = v.pool.Close(quit) // a mail server that hangs is left
 	v.dns.Close()
-	return err
 }
 
 // close is shutdown for commands that have their answer: what was still being asked is of no use.
 func (v *verification) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), quitTime)
 	defer cancel()
-	_ = v.shutdown(ctx)
+	v.shutdown(ctx)
 }
 
-// gate is the whole program of serve, but for its listeners.
+// gate is the whole program of serve, but for its listeners. adopt and shutdown are for one caller;
+// anybody may look at parts.
 type gate struct {
+	log    *slog.Logger
+	server *proxy.Server
+	front  func(*proxy.Config) // adds the certificate and the hooks
+
+	current atomic.Pointer[gateParts]
+	behind  sync.WaitGroup  // ends what adopt has replaced
+	base    context.Context // of that; ends in shutdown
+	cancel  context.CancelFunc
+}
+
+// gateParts is what a new configuration replaces.
+type gateParts struct {
 	verification *verification
 	engine       *policy.Engine
 	relay        *relay.Pool
-	server       *proxy.Server
 }
+
+func (g *gate) parts() *gateParts { return g.current.Load() }
 
 // buildGate composes the gate. Nothing is connected to yet, but for the look-up of the relay.
 func buildGate(cfg *config.Config, log *slog.Logger) (*gate, error) {
+	return buildGateWith(cfg, log, func(*proxy.Config) {})
+}
+
+func buildGateWith(
+	cfg *config.Config, log *slog.Logger, front func(*proxy.Config),
+) (*gate, error) {
 	v, err := buildVerification(context.Background(), cfg, log)
 	if err != nil {
 		return nil, err
 	}
-	engine, err := policy.New(cfg.PolicyConfig(), v.verifier, log)
+	engine, err := policy.New(cfg.PolicyConfig(), v.verifier, logFor(log, logPolicy))
 	if err != nil {
 		v.close()
 		return nil, usageError(fmt.Sprintf("%s: %v", cfg.Name(), err), "run `rcptgate check-config`")
 	}
-	relays := relay.New(cfg.RelayConfig(), log)
-	return &gate{
-		verification: v, engine: engine, relay: relays,
-		server: proxy.New(cfg.ProxyConfig(), engine, relays, log),
+	parts := &gateParts{
+		verification: v, engine: engine, relay: relay.New(cfg.RelayConfig(), logFor(log, logRelay)),
+	}
+	g := &gate{log: log, front: front}
+	g.base, g.cancel = context.WithCancel(context.Background())
+	g.current.Store(parts)
+	g.server = proxy.New(g.frontConfig(cfg), engine, parts.relay, logFor(log, logProxy))
+	return g, nil
+}
+
+func (g *gate) frontConfig(cfg *config.Config) proxy.Config {
+	front := cfg.ProxyConfig()
+	g.front(&front)
+	return front
+}
+
+// prepare builds all parts of a new configuration, with the verifier that is there. Nothing changes
+// before adopt, which cannot fail. Parts that are not adopted are to be discarded.
+func (g *gate) prepare(ctx context.Context, cfg *config.Config) (*gateParts, error) {
+	below, err := buildBelow(ctx, cfg, g.log)
+	if err != nil {
+		return nil, err
+	}
+	verifier := g.parts().verification.verifier
+	engine, err := policy.New(cfg.PolicyConfig(), verifier, logFor(g.log, logPolicy))
+	if err != nil {
+		below.close() //nolint:contextcheck // it outlives no ctx
+		return nil, usageError(fmt.Sprintf("%s: %v", cfg.Name(), err), "run `rcptgate check-config`")
+	}
+	return &gateParts{
+		verification: below, engine: engine, relay: relay.New(cfg.RelayConfig(), logFor(g.log, logRelay)),
 	}, nil
 }
 
+func (p *gateParts) discard() {
+	p.verification.close()
+	_ = p.relay.Close()
+}
+
+// adopt swaps the parts. Open transactions end with the old ones, which are closed behind them; all
+// that is known of mailboxes stays.
+func (g *gate) adopt(cfg *config.Config, next *gateParts) {
+	old, below := g.parts(), next.verification
+	below.verifier = old.verification.verifier
+	drained := below.verifier.Reconfigure(below.settings, below.hosts, below.pool)
+	g.server.Reconfigure(g.frontConfig(cfg), next.engine, next.relay)
+	g.current.Store(next)
+	g.behind.Go(func() {
+		drained(g.base)
+		replaced := *old.verification
+		replaced.verifier = nil // it lives on
+		replaced.close()
+	})
+	g.behind.Go(func() { _ = old.relay.Close() })
+}
+
 // shutdown lets the open transactions end, then everything below them. When ctx ends first, what is
-// left is cut off and the error says so.
+// left is cut off and the error says so: it is about mail, never about probes.
 func (g *gate) shutdown(ctx context.Context) error {
 	err := g.server.Shutdown(ctx)
-	quit, cancel := context.WithTimeout(context.WithoutCancel(ctx), quitTime)
+	parts := g.parts()
+	probes, cancel := context.WithTimeout(context.WithoutCancel(ctx), quitTime)
 	defer cancel()
-	err = errors.Join(err, g.verification.shutdown(quit))
-	return errors.Join(err, g.relay.Close()) //nolint:contextcheck // it bounds its QUITs itself
+	parts.verification.shutdown(probes)
+	_ = parts.relay.Close() //nolint:contextcheck // it bounds its QUITs itself
+	g.cancel()
+	g.behind.Wait()
+	return err
 }

@@ -44,6 +44,7 @@ func newTestWorld(tb testing.TB) (*mxsim.World, mxsim.Listening, error) {
 		site("example.com"),
 		site("grey.example.com", mxsim.Greylist(5*time.Minute)),
 		site("blocked.example.com", mxsim.Refuse(mxsim.Connect, "554 5.7.1 your address is listed")),
+		site("silent.example.com", mxsim.Silence(mxsim.Rcpt)),
 		site("rude.example.com", mxsim.Refuse(mxsim.Rcpt, "550 5.1.1 \x1b[31mno\x07such user")),
 		&mxsim.Site{Domains: []string{"null.example.com"}, DNS: mxsim.DNSConfig{NullMX: true}},
 		&mxsim.Site{

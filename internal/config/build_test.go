@@ -1,6 +1,11 @@
 package config
 
 import (
+	"crypto/x509"
+	"encoding/pem"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -116,11 +121,44 @@ redact = false
 // file or listed here.
 var notFromTheFile = map[string]bool{
 	"proxy.Config.TLS": true, "proxy.Config.Hooks": true,
+	"relay.Config.RootCAs": true, "relay.Config.Credentials": true, // TestFilesReachTheRelay
 	"relay.Config.Dial": true, "policy.Config.Rules": true, "verify.Config.Log": true,
 	"dns.Config.ResolvConf": true, "dns.Config.Dial": true, "dns.Config.Log": true,
 	"mx.FilterConfig.Relay": true, "mx.FilterConfig.Interfaces": true,
 	"probe.Config.Dial": true, "probe.Config.Resolver": true, "probe.Config.TLSConfig": true,
 	"probe.Config.Log": true, "probe.Config.GreetingTimeout": true, "probe.Config.DomainRate": true,
+	"probe.Config.Refusals": true,
+}
+
+// TestFilesReachTheRelay: what Load has read beside the configuration itself.
+func TestFilesReachTheRelay(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	server := httptest.NewTLSServer(nil) // for its certificate
+	server.Close()
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	cfg, err := Load(file("gate.toml", "[relay]\nupstreams = [\"relay.example.com:587\"]\ntls = \"verify\"\n"+
+		"tls_ca_file = \""+file("ca", string(ca))+"\"\n"+
+		"password_file = \""+file("passwords", "[relay.example.com]:587 user:secret\n")+"\"\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := cfg.RelayConfig()
+	if _, err := server.Certificate().Verify(x509.VerifyOptions{Roots: got.RootCAs}); err != nil {
+		t.Errorf("the certificate of the file is not trusted: %v", err)
+	}
+	if user, password, ok := got.Credentials("relay.example.com:587"); !ok || user != "user" || password != "secret" {
+		t.Errorf("login %q, %q, %v", user, password, ok)
+	}
+	if _, _, ok := got.Credentials("other.example.com:587"); ok {
+		t.Error("a login for another relay")
+	}
 }
 
 // TestNames: whatever the machine is called, probes have a name and a sender with a domain.

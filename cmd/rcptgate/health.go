@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rcptgate/rcptgate/internal/config"
+	"github.com/rcptgate/rcptgate/internal/web"
+)
+
+// health is what /readyz, the metrics and the watchdog look at, from any goroutine.
+type health struct {
+	draining atomic.Bool
+
+	mu     sync.Mutex
+	cfg    *config.Config // in use
+	since  time.Time      // when it was read
+	faults string         // of the last one that was not taken over; "" after a success
+}
+
+func (h *health) adopted(cfg *config.Config, now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.cfg, h.since, h.faults = cfg, now, ""
+}
+
+func (h *health) refused(faults []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.faults = faults[0]
+	if more := len(faults) - 1; more > 0 {
+		h.faults += fmt.Sprintf(" (and %d more)", more)
+	}
+}
+
+func (h *health) configuration() (cfg *config.Config, since time.Time, faults string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.cfg, h.since, h.faults
+}
+
+// checks is the answer of /readyz. It may be called from any goroutine, and does not wait.
+func (s *service) checks() []web.Check {
+	parts := s.gate.parts()
+	list := []web.Check{s.checkService(), s.checkConfig(parts), checkUpstreams(parts)}
+	probing := web.Check{Part: "probing", Detail: "mail servers can be asked"}
+	cfg, _, _ := s.health.configuration()
+	if cfg.Verify.Mode == "passive" {
+		probing.Detail = "passive: no mail server is asked"
+	} else if open, since, detail := parts.verification.verifier.Breaker(); open {
+		probing.State = web.Degraded
+		probing.Detail = fmt.Sprintf("off since %s, unknown recipients pass: %s", dateOf(since), detail)
+	}
+	list = append(list, probing)
+	if end, ok := s.certs.end(); ok {
+		check := web.Check{Part: "certificate", Detail: "good until " + dateOf(end)}
+		if time.Now().After(end) {
+			check.State = web.Degraded
+			check.Detail = fmt.Sprintf("expired on %s; renew %s", dateOf(end), cfg.Proxy.TLSCertFile)
+		}
+		list = append(list, check)
+	}
+	return list
+}
+
+func (s *service) checkService() web.Check {
+	if s.health.draining.Load() {
+		return web.Check{
+			Part: "service", State: web.Failed,
+			Detail: fmt.Sprintf("stopping; open connections: %d", s.gate.server.Open()),
+		}
+	}
+	return web.Check{Part: "service", Detail: "taking mail"}
+}
+
+func (s *service) checkConfig(parts *gateParts) web.Check {
+	_, since, faults := s.health.configuration()
+	check := web.Check{Part: "configuration", Detail: "in use since " + dateOf(since)}
+	if faults != "" {
+		check.State = web.Degraded
+		check.Detail = fmt.Sprintf("that of %s stays, the new one has faults: %s", dateOf(since), faults)
+	} else if err := parts.verification.domains.Err(); err != nil {
+		check.State = web.Degraded
+		check.Detail = fmt.Sprintf("a changed list of internal domains is not taken over: %v", err)
+	}
+	return check
+}
+
+// sources are for the metrics. They are asked only after build.
+func (s *service) sources() web.Sources {
+	return web.Sources{
+		Connections: func() int { return s.gate.server.Open() },
+		Upstreams:   func() []web.Upstream { return upstreams(s.gate.parts()) },
+		Breaker: func() bool {
+			open, _, _ := s.gate.parts().verification.verifier.Breaker()
+			return open
+		},
+		Verifier: func() web.Verifier {
+			held := s.gate.parts().verification.verifier.Stats()
+			return web.Verifier{Flights: held.Flights, Memory: map[string]int{
+				"deliverable": held.Deliverable, "undeliverable": held.Undeliverable,
+				"unknown": held.Unknown,
+			}}
+		},
+		RuleFailures: func() map[string]uint64 { return s.gate.parts().engine.Faults() },
+		Config: func() (bool, time.Time) {
+			_, since, faults := s.health.configuration()
+			return faults == "", since
+		},
+		Certificate: s.certs.end,
+	}
+}
+
+func (s *service) buildInfo() web.Build {
+	v := buildVersion()
+	return web.Build{Version: v.version, Commit: v.commit, GoVersion: v.goVersion}
+}
+
+// chooseWatched chooses the listener that the watchdog looks at: one that this machine may connect
+// to without being refused, if there is one.
+func (s *service) chooseWatched() {
+	var best *socket
+	rank := func(socket *socket) int {
+		switch {
+		case socket.place.kind == kindHTTP:
+			return 0
+		case socket.place.kind == kindSMTPS:
+			return 1
+		case !socket.place.endpoint.Loopback():
+			return 2
+		}
+		return 3
+	}
+	for _, socket := range s.sockets {
+		if rank(socket) > 0 && (best == nil || rank(socket) > rank(best)) {
+			best = socket
+		}
+	}
+	s.watched.Store(best)
+}
+
+// answers is the watchdog's question: does the gate answer a client? While it stops, nobody is
+// answered any more, and the drain has its own limit.
+func (s *service) answers(ctx context.Context) error {
+	if s.health.draining.Load() {
+		return nil
+	}
+	socket := s.watched.Load()
+	if socket == nil {
+		return errors.New("there is no listener for mail")
+	}
+	cfg, _, _ := s.health.configuration()
+	within := func(networks []config.Network) func(netip.Addr) bool {
+		return func(addr netip.Addr) bool {
+			return slices.ContainsFunc(networks, func(n config.Network) bool { return n.Contains(addr) })
+		}
+	}
+	err := selfCheck{
+		address: socket.Addr(), implicitTLS: socket.place.kind == kindSMTPS,
+		allowed: within(cfg.Proxy.ClientNetworks), header: within(cfg.Proxy.ProxyProtocolNetworks),
+	}.run(ctx)
+	if err != nil && (s.health.draining.Load() || socket.removed.Load()) {
+		return nil
+	}
+	return err
+}
+
+// checkUpstreams tells whether the relay takes mail.
+func checkUpstreams(parts *gateParts) web.Check {
+	healthy, detail := parts.relay.Healthy()
+	switch {
+	case !healthy:
+		return web.Check{Part: "relay", State: web.Failed, Detail: "no upstream takes mail, it gets 451: " + detail}
+	case detail != "":
+		return web.Check{Part: "relay", State: web.Degraded, Detail: "another upstream takes the mail: " + detail}
+	}
+	return web.Check{Part: "relay", Detail: "no upstream is known to be down"}
+}
+
+// upstreams is the state of the relay for the metrics.
+func upstreams(parts *gateParts) []web.Upstream {
+	var list []web.Upstream
+	for _, u := range parts.relay.Status() {
+		list = append(list, web.Upstream{Address: u.Address, Up: u.Up, Open: u.Open, Idle: u.Idle})
+	}
+	return list
+}
