@@ -27,7 +27,7 @@ type benchGate struct {
 }
 
 // startGate starts a binary as `serve` does in production, with a generated configuration. It logs
-// at the default level, to nowhere.
+// at the default level, to nowhere unless the lab has a file for it.
 func (l *benchLab) startGate(ctx context.Context, binary, relay string) (*benchGate, error) {
 	g := &benchGate{binary: binary}
 	var err error
@@ -57,6 +57,9 @@ func (l *benchLab) launch(ctx context.Context, g *benchGate) error {
 	// It is not killed when ctx ends: stop lets it end properly.
 	ctx = context.WithoutCancel(ctx)
 	g.cmd = exec.CommandContext(ctx, g.binary, "serve", "--config", g.config) //nolint:gosec // ours
+	if l.gateLog != nil {
+		g.cmd.Stderr = l.gateLog
+	}
 	dieWithParent(g.cmd)
 	if err := g.cmd.Start(); err != nil {
 		return err
@@ -78,7 +81,11 @@ func (l *benchLab) launch(ctx context.Context, g *benchGate) error {
 // config has limits that do not get in the way of the numbers. The refusals of one session would
 // slow it down otherwise.
 func (l *benchLab) config(g *benchGate, relay string) []byte {
+	redact := l.gateLog == nil // who asks for the log looks for a message in it
 	return fmt.Appendf(nil, `
+[log]
+redact = %t
+
 [proxy]
 listen = [%q]
 hostname = "gate.example.com"
@@ -101,7 +108,7 @@ servers = [%q]
 
 [http]
 listen = %q
-`, g.address, relay, l.relayKeys, l.at.Port, l.at.DNS, g.http)
+`, redact, g.address, relay, l.relayKeys, l.at.Port, l.at.DNS, g.http)
 }
 
 // stop ends the gate as a service manager does, and waits.

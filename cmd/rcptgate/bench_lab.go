@@ -37,7 +37,9 @@ type benchLab struct {
 	gates  int
 	// relayKeys are further lines of [relay] in the gates' configuration.
 	relayKeys string
-	ends      []func()
+	// gateLog takes the logs of all gates; nil: nobody does.
+	gateLog *os.File
+	ends    []func()
 }
 
 func newBenchLab(ctx context.Context, gate string, stderr io.Writer) (*benchLab, error) {

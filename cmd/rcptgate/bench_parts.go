@@ -181,9 +181,13 @@ func (b *benchmark) bigMessages(ctx context.Context) error {
 		return err
 	}
 	grown := float64(max(most, half)-base) / mib
+	goal := "is for 200"
+	if b.bigMail >= 200 {
+		goal = atMost(grown, 32, 0)
+	}
 	writef(b.out, "\n%d messages of 20 MB at the same time, all of them stopping half way: %.1f MiB "+
 		"more at the most (%.1f MiB half way) over %.1f MiB; goal (MiB) %s; %.1f s in all\n",
-		b.bigMail, grown, float64(half-base)/mib, float64(base)/mib, atMost(grown, 32, 0),
+		b.bigMail, grown, float64(half-base)/mib, float64(base)/mib, goal,
 		time.Since(start).Seconds())
 	return nil
 }

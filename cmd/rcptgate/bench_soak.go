@@ -23,6 +23,7 @@ type soak struct {
 	sessions int
 	faults   float64
 	gate     string
+	log      string // file for the log of the gates, "" for none
 	out, err io.Writer
 
 	lab    *benchLab
@@ -65,6 +66,7 @@ The exit code is 1 if they do not. A minute is enough for CI; it can run for day
 	f.DurationVar(&s.duration, "duration", time.Minute, "how long")
 	f.IntVar(&s.sessions, "sessions", 200, "SMTP sessions at one time")
 	f.Float64Var(&s.faults, "faults", 0.25, "share of messages that meet a fault of the relay")
+	f.StringVar(&s.log, "log", "", "a file for the log of the gate")
 	f.StringVar(&s.gate, "gate", "", "the binary under test (this one)")
 	return cmd
 }
@@ -119,6 +121,13 @@ func (s *soak) cycle(ctx context.Context, d time.Duration) error {
 	s.lab = lab
 	// A relay that hangs is to be given up soon, so that a minute has time for many.
 	lab.relayKeys = "timeout = \"3s\"\ndata_done_timeout = \"3s\""
+	if s.log != "" {
+		lab.gateLog, err = os.OpenFile(s.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = lab.gateLog.Close() }()
+	}
 	if s.relay, err = startSoakRelay(ctx, s.faults); err != nil {
 		return err
 	}
