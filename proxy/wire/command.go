@@ -41,8 +41,14 @@ var (
 // dispatch looks at one command line: it answers it here, or leaves a line for go-smtp in
 // c.pend.
 func (c *Conn) dispatch(line []byte) {
-	word, arg, _ := strings.Cut(strings.TrimRight(string(line), " \t"), " ")
-	name := strings.ToUpper(word)
+	// Blanks in front and a tab behind the verb are no SMTP, but Postfix takes them and passes the
+	// line on as it came.
+	text := strings.Trim(string(line), " \t")
+	end := strings.IndexAny(text, " \t")
+	if end < 0 {
+		end = len(text)
+	}
+	name, arg := strings.ToUpper(text[:end]), strings.TrimLeft(text[end:], " \t")
 	switch name {
 	case "HELO":
 		c.greet(verbHelo, arg)
