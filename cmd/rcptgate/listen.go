@@ -8,8 +8,6 @@ import (
 	"net"
 	"os"
 	"strconv"
-	"sync"
-	"sync/atomic"
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/activation"
@@ -30,21 +28,6 @@ type place struct {
 	kind     string
 	endpoint config.Endpoint
 	again    int // tells listeners at any free port apart, which look alike
-}
-
-// socket is an open listener.
-type socket struct {
-	net.Listener
-	place     place
-	inherited bool        // from the service manager
-	removed   atomic.Bool // taken out of the configuration: its end is no fault
-	once      sync.Once
-}
-
-// Close closes the listener. That it is closed already is no fault: who serves it closes it too.
-func (s *socket) Close() (err error) {
-	s.once.Do(func() { err = s.Listener.Close() })
-	return err
 }
 
 // places lists what a configuration listens on.
@@ -81,7 +64,7 @@ func openSockets(ctx context.Context, have sockets, want []place) (opened []*soc
 			closeAll(opened)
 			return nil, err
 		}
-		opened = append(opened, &socket{Listener: l, place: p})
+		opened = append(opened, newSocket(l, p, false))
 	}
 	return opened, nil
 }
@@ -125,7 +108,7 @@ func assign(have []inherited, want []place, log *slog.Logger) sockets {
 			found := false
 			for _, p := range want {
 				if taken[p] == nil && fits(i, p) {
-					taken[p], found = &socket{Listener: i.Listener, place: p, inherited: true}, true
+					taken[p], found = newSocket(i.Listener, p, true), true
 					break
 				}
 			}

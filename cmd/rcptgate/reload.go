@@ -63,7 +63,7 @@ func (s *service) replace(ctx context.Context, cfg *config.Config) error {
 	}
 	for _, place := range slices.Collect(maps.Keys(s.sockets)) {
 		if !slices.Contains(want, place) {
-			s.remove(place)
+			s.remove(ctx, place)
 		}
 	}
 	s.chooseWatched()
@@ -72,10 +72,11 @@ func (s *service) replace(ctx context.Context, cfg *config.Config) error {
 }
 
 // remove closes a listener. Its open connections go on.
-func (s *service) remove(p place) {
+func (s *service) remove(ctx context.Context, p place) {
 	socket := s.sockets[p]
 	delete(s.sockets, p)
 	socket.removed.Store(true)
+	pause(ctx, socket)
 	_ = socket.Close()
 	s.log.Info("not listening any more", "network", socket.Addr().Network(),
 		"address", socket.Addr().String(), "kind", p.kind)
