@@ -35,10 +35,12 @@ func (c *Client) Auth(ctx context.Context, mechanism, user, password string) (Re
 	secrets := []string{password, encode([]byte(password)), encode([]byte("\x00" + user + "\x00" + password))}
 	r, err := c.authenticate(ctx, command, responses)
 	clear(c.out[:cap(c.out)]) // the password was in it
-	if err != nil && repeats(err.Error(), secrets) {
-		err = errors.New("AUTH: the server sent the password back and broke the conversation")
+	if _, ok := errors.AsType[*ProtocolError](err); ok {
+		// It quotes what the server sent, which may be a part of the password.
+		err = &ProtocolError{Detail: "the answer to AUTH is none that AUTH has"}
+		c.err = err
 	}
-	if repeats(strings.Join(r.Lines, "\n"), secrets) {
+	if repeats(strings.Join(r.Lines, "\n"), secrets) || repeats(strings.Join(r.Lines, ""), secrets) {
 		r = NewReply(r.Code, r.Enhanced(), "(the server's words had the password in them)")
 	}
 	return r, err

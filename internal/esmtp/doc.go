@@ -15,8 +15,9 @@
 //
 // # What it is not
 //
-// There is no server here, no message parser, no authentication, and no BDAT. Parameters of
-// extensions that are not in the list of [ParseMail] and [ParseRcpt] are refused, not passed on.
+// There is no server here, no message parser, and no BDAT; of AUTH only the client's PLAIN and LOGIN.
+// Parameters of extensions that are not in the list of [ParseMail] and [ParseRcpt] are refused, not
+// passed on.
 //
 // # Limits
 //
