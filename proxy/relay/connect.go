@@ -3,7 +3,6 @@ package relay
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
@@ -52,7 +51,9 @@ func ParseTLSMode(s string) (TLSMode, bool) {
 }
 
 const (
-	connectTime = 30 * time.Second // the longest that a trial takes
+	trialTime = 30 * time.Second // the longest that a trial takes
+	// connectTime is the longest wait for one upstream while there are others to go to.
+	connectTime = 10 * time.Second
 	// plainFor is how long STARTTLS that failed is left alone in mode May.
 	plainFor = 5 * time.Minute
 )
@@ -69,7 +70,10 @@ type identity struct {
 // String names the user only.
 func (id *identity) String() string { return id.user }
 
-// loginError is the relay's refusal of a login.
+// GoString names the user only.
+func (id *identity) GoString() string { return id.user }
+
+// loginError is the relay's reply to AUTH, any but 235.
 type loginError struct {
 	user  string
 	reply esmtp.Reply
@@ -77,16 +81,28 @@ type loginError struct {
 
 // Error says whose login was refused, and how.
 func (e *loginError) Error() string {
-	return fmt.Sprintf("login of %s refused: %s", e.user, e.reply)
+	user := esmtp.AppendEscaped(nil, e.user, true)
+	return fmt.Sprintf("login of %s refused: %s", user, e.reply)
 }
 
+// isRefusedLogin reports that the relay does not want this password, now or later.
 func isRefusedLogin(err error) bool {
-	_, ok := errors.AsType[*loginError](err)
-	return ok
+	e, ok := errors.AsType[*loginError](err)
+	return ok && e.reply.Permanent()
 }
+
+// unfitError is a connection that was all right, but not for a client's login.
+type unfitError struct{ err error }
+
+// Error is why.
+func (e *unfitError) Error() string { return e.err.Error() }
+
+// Unwrap is the cause.
+func (e *unfitError) Unwrap() error { return e.err }
 
 // dialFrom opens a session to the first upstream of the list that lets us in, within the
-// deadline, of which each gets an equal share.
+// deadline, of which each gets an equal share. Whatever a client's login brings about says
+// nothing against the upstream: clients would decide who is down.
 func (p *Pool) dialFrom(
 	ctx context.Context, deadline time.Time, list []*upstream, id *identity,
 ) (*session, error) {
@@ -96,7 +112,14 @@ func (p *Pool) dialFrom(
 			errs = append(errs, fault)
 			continue
 		}
-		share := time.Until(deadline) / time.Duration(len(list)-i)
+		share := time.Until(deadline)
+		if others := len(list) - i; others > 1 {
+			share = min(share/time.Duration(others), connectTime)
+		}
+		if share <= 0 || ctx.Err() != nil { // no time is no fault of u
+			errs = append(errs, fmt.Errorf("relay %s: no time was left to try it", u.Address))
+			continue
+		}
 		one, cancel := context.WithTimeout(ctx, share)
 		s, err := p.connect(one, u, id)
 		cancel()
@@ -104,11 +127,16 @@ func (p *Pool) dialFrom(
 			p.alive(u)
 			return s, nil
 		}
-		if id != nil && isRefusedLogin(err) {
-			return nil, err // the client's fault, and not the upstream's
-		}
-		p.failed(u, err)
 		errs = append(errs, err)
+		_, refused := errors.AsType[*loginError](err)
+		_, unfit := errors.AsType[*unfitError](err)
+		switch {
+		case id != nil && refused:
+			return nil, err
+		case id != nil && unfit, ctx.Err() != nil:
+		default:
+			p.failed(u, err)
+		}
 	}
 	return nil, unreachable(errs)
 }
@@ -132,9 +160,9 @@ func (p *Pool) connect(ctx context.Context, u *upstream, id *identity) (*session
 		p.mu.Unlock()
 	}
 	cl, err := p.hello(ctx, u, tryTLS)
-	if _, tlsFailed := errors.AsType[*tlsError](err); tlsFailed && p.cfg.TLS == May && ctx.Err() == nil {
+	if tlsFailed, ok := errors.AsType[*tlsError](err); ok && p.cfg.TLS == May && ctx.Err() == nil {
 		p.log.Warn("relay: TLS failed; going on in plaintext", "upstream", u.Address,
-			"error", err.Error(), "hint", "mend the relay's TLS, or write relay.tls = \"none\"")
+			"error", tlsFailed.Error(), "hint", "mend the relay's TLS, or write relay.tls = \"none\"")
 		p.mu.Lock()
 		u.plain = time.Now().Add(plainFor)
 		p.mu.Unlock()
@@ -144,6 +172,9 @@ func (p *Pool) connect(ctx context.Context, u *upstream, id *identity) (*session
 		p.learn(u, cl)
 		if err = p.login(ctx, u, cl, id); err != nil {
 			_ = cl.Close()
+			if _, refused := errors.AsType[*loginError](err); id != nil && !refused {
+				err = &unfitError{err}
+			}
 		}
 	}
 	if err != nil {
@@ -163,7 +194,7 @@ func (p *Pool) connect(ctx context.Context, u *upstream, id *identity) (*session
 func (p *Pool) hello(ctx context.Context, u *upstream, withTLS bool) (*esmtp.Client, error) {
 	nc, err := p.cfg.Dial(ctx, u.network, u.address)
 	if err != nil {
-		return nil, fmt.Errorf("%w; check that it runs and that relay.upstreams is right", err)
+		return nil, advised(err, dialAdvice(err))
 	}
 	cl := esmtp.NewClient(nc)
 	cl.Timeout = p.cfg.Timeout
@@ -177,15 +208,15 @@ func (p *Pool) hello(ctx context.Context, u *upstream, withTLS bool) (*esmtp.Cli
 func (p *Pool) greet(ctx context.Context, u *upstream, cl *esmtp.Client, withTLS bool) error {
 	if p.cfg.Wrapper {
 		if err := cl.Handshake(ctx, p.tlsConfig(u)); err != nil {
-			return tlsHint(err)
+			return advised(err, tlsAdvice(err, true))
 		}
 	}
 	r, err := cl.Greeting(ctx)
 	if err != nil {
-		return fmt.Errorf("waiting for its banner: %w", err)
+		return fmt.Errorf("waiting for its banner: %w; %s", err, bannerAdvice(err, p.cfg.Wrapper))
 	}
 	if r.Code != 220 {
-		return fmt.Errorf("its banner is %s", r)
+		return fmt.Errorf("its banner is %s; see its own log, it may limit connections", r)
 	}
 	if err := p.ehlo(ctx, cl); err != nil {
 		return err
@@ -202,7 +233,8 @@ func (p *Pool) ehlo(ctx context.Context, cl *esmtp.Client) error {
 		return fmt.Errorf("waiting for its answer to EHLO: %w", err)
 	}
 	if r.Code != 250 {
-		return fmt.Errorf("its answer to EHLO %s is %s", p.cfg.Hostname, r)
+		return fmt.Errorf("its answer to EHLO %s is %s; it may want another proxy.hostname",
+			p.cfg.Hostname, r)
 	}
 	return nil
 }
@@ -215,14 +247,20 @@ func (p *Pool) startTLS(ctx context.Context, u *upstream, cl *esmtp.Client) erro
 		return fmt.Errorf("it does not offer STARTTLS, but relay.tls is %q; turn TLS on there, or "+
 			"write relay.tls = \"may\", or relay.tls_wrappermode = true for port 465", p.cfg.TLS)
 	}
-	r, err := cl.StartTLS(ctx, p.tlsConfig(u))
+	limited := ctx
+	if end, ok := ctx.Deadline(); ok && p.cfg.TLS == May { // leave time for another connection
+		var cancel context.CancelFunc
+		limited, cancel = context.WithTimeout(ctx, time.Until(end)/2)
+		defer cancel()
+	}
+	r, err := cl.StartTLS(limited, p.tlsConfig(u))
 	switch {
 	case err != nil:
-		return &tlsError{tlsHint(err)}
+		return &tlsError{advised(err, tlsAdvice(err, false))}
 	case r.Code != 220 && p.cfg.TLS == May:
 		return nil
 	case r.Code != 220:
-		return fmt.Errorf("its answer to STARTTLS is %s", r)
+		return fmt.Errorf("its answer to STARTTLS is %s; mend the relay's TLS", r)
 	}
 	return p.ehlo(ctx, cl)
 }
@@ -249,26 +287,6 @@ func (e *tlsError) Error() string { return "STARTTLS: " + e.err.Error() }
 // Unwrap is the cause.
 func (e *tlsError) Unwrap() error { return e.err }
 
-// tlsHint adds to a failed handshake what to do about it.
-func tlsHint(err error) error {
-	hint := ""
-	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
-		hint = "renew the relay's certificate, or check the clocks"
-		if c := invalid.Cert; c != nil {
-			hint = fmt.Sprintf("it is valid from %s to %s: renew it at the relay, or check the clocks",
-				c.NotBefore.Format(time.DateOnly), c.NotAfter.Format(time.DateOnly))
-		}
-	} else if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		hint = "name the file with the authority's certificate in relay.tls_ca_file"
-	} else if _, ok := errors.AsType[x509.HostnameError](err); ok {
-		hint = "write the name that the certificate has in relay.tls_server_name"
-	}
-	if hint == "" {
-		return err
-	}
-	return fmt.Errorf("%w; %s", err, hint)
-}
-
 // login says who we are, where that is configured, or who the client is.
 func (p *Pool) login(ctx context.Context, u *upstream, cl *esmtp.Client, id *identity) error {
 	own := id == nil
@@ -282,8 +300,8 @@ func (p *Pool) login(ctx context.Context, u *upstream, cl *esmtp.Client, id *ide
 	}
 	if !cl.IsTLS() && u.network != "unix" {
 		if p.cfg.TLS != None {
-			return errors.New("the password is not sent in plaintext: it did not come to TLS; " +
-				"mend the relay's TLS, or write relay.tls = \"none\" if the way there is safe")
+			return errors.New("the password is not sent in plaintext: it did not come to " +
+				"TLS; mend the relay's TLS, or write relay.tls = \"none\" if the way there is safe")
 		}
 		p.warnOnce("a password goes to the relay in plaintext", "upstream", u.Address,
 			"hint", "write relay.tls = \"verify\"")
@@ -291,8 +309,9 @@ func (p *Pool) login(ctx context.Context, u *upstream, cl *esmtp.Client, id *ide
 	offered, _ := cl.Extension("AUTH")
 	mechanism := choose(strings.Fields(strings.ToUpper(offered)), id.mechanism)
 	if mechanism == "" {
-		return fmt.Errorf("it offers no AUTH that we speak (PLAIN, LOGIN), only %q; take the host out "+
-			"of relay.password_file, or use its submission port", offered)
+		return fmt.Errorf("it offers no AUTH that we speak (PLAIN, LOGIN), only %q; use its "+
+			"submission port, ask for TLS in relay.tls, or take the host out of relay.password_file",
+			offered)
 	}
 	r, err := cl.Auth(ctx, mechanism, id.user, id.password)
 	switch {
@@ -301,10 +320,8 @@ func (p *Pool) login(ctx context.Context, u *upstream, cl *esmtp.Client, id *ide
 	case r.Code == 235:
 	case r.Permanent() && own:
 		return fmt.Errorf("%w; check its line in relay.password_file", &loginError{id.user, r})
-	case r.Permanent():
-		return &loginError{id.user, r}
 	default:
-		return fmt.Errorf("its answer to AUTH is %s", r)
+		return &loginError{id.user, r}
 	}
 	return p.ehlo(ctx, cl) // RFC 4954 section 4 allows other extensions behind AUTH
 }

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
@@ -14,7 +15,8 @@ import (
 type Login struct {
 	p     *Pool
 	id    *identity
-	idle  *session // nil while a transaction has it, or when it broke
+	idle  *session      // nil while a transaction has it, or when it broke
+	ready chan struct{} // closed when RSET on idle is answered; nil where there was none
 	ended bool
 }
 
@@ -23,9 +25,15 @@ type Login struct {
 func (p *Pool) Login(
 	ctx context.Context, mechanism, user, password string,
 ) (*Login, esmtp.Reply, *Error) {
+	if user == "" || strings.ContainsRune(user+password, 0) {
+		return nil, esmtp.NewReply(535, esmtp.EnhancedCode{5, 7, 8}, "Authentication failed"), nil
+	}
 	l := &Login{p: p, id: &identity{mechanism: mechanism, user: user, password: password}}
 	s, err := l.dial(ctx, time.Now().Add(p.cfg.Timeout), nil)
 	if refused, ok := errors.AsType[*loginError](err); ok {
+		if refused.reply.Code == 421 { // the relay's connection ends, not the client's
+			refused.reply.Code = 454
+		}
 		return nil, refused.reply, nil
 	}
 	if err != nil {
@@ -52,16 +60,23 @@ func (l *Login) Begin(x esmtp.XForward, m esmtp.Mail) *Tx {
 // Close ends the login's session with QUIT, without waiting.
 func (l *Login) Close() {
 	l.ended = true
-	if s := l.idle; s != nil {
-		l.idle = nil
-		l.p.quit(s)
+	if s := l.take(); s != nil {
+		ready := l.ready
+		l.p.run(func() {
+			if ready != nil {
+				<-ready
+			}
+			l.p.quit(s)
+		})
 	}
 	l.id = &identity{user: l.id.user}
 }
 
 func (l *Login) get(ctx context.Context, deadline time.Time) (s *session, reused bool, err error) {
-	if s = l.idle; s != nil {
-		l.idle = nil
+	if s = l.take(); s != nil {
+		if l.ready != nil {
+			<-l.ready // it takes some seconds at most
+		}
 		if s.cl.Clean() {
 			return s, true, nil
 		}
@@ -75,13 +90,33 @@ func (l *Login) dial(ctx context.Context, deadline time.Time, tried []*upstream)
 	return l.p.dialFrom(ctx, deadline, l.p.order(nil, tried), l.id)
 }
 
+func (l *Login) take() *session {
+	s := l.idle
+	l.idle = nil
+	return s
+}
+
 func (l *Login) put(s *session) {
-	if l.ended || !s.cl.Clean() {
+	if l.ended || !s.cl.Ready() {
 		l.p.quit(s)
 		return
 	}
-	l.idle = s
+	l.idle, l.ready = s, nil
 }
 
-// giveBack ends the session: RSET would have to be waited for.
-func (l *Login) giveBack(s *session) { l.p.quit(s) }
+// giveBack resets the session beside the client's; the next transaction waits for that.
+func (l *Login) giveBack(s *session) {
+	if l.ended {
+		l.p.quit(s)
+		return
+	}
+	ready := make(chan struct{})
+	l.idle, l.ready = s, ready
+	l.p.run(func() {
+		defer close(ready)
+		s.reset()
+	})
+}
+
+// forget does nothing: the pool's sessions are others.
+func (l *Login) forget(*upstream) {}

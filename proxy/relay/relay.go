@@ -16,14 +16,17 @@
 // connection, the banner, EHLO, TLS, AUTH); the transaction at hand goes to the next one.
 // It is tried again beside the mail, after 1 s, then 2 s, 4 s, up to 30 s. When all are
 // down, each transaction tries them all anyway. A transaction that breaks has its upstream
-// tried at once, and prefers the others until then.
+// tried at once, and prefers the others until then. While there are others, one upstream
+// gets 10 s to be ready.
 //
 // # TLS and AUTH
 //
-// See [TLSMode]. The relay's credentials come from Config.Credentials, for instance of
-// [ReadPasswordFile]. Clients log in through [Pool.Login], on a session of their own. A
-// password goes out in plaintext only where Config.TLS is [None]. No password is in an
-// error, a log line or the printed form of a value.
+// See [TLSMode]. Our own login at an upstream comes from Config.Credentials; one that is
+// refused is not tried again for a minute, for more tries lock accounts. Clients log in
+// through [Pool.Login], on a session of their own, and nothing they do there takes an
+// upstream out of use. A password goes out in plaintext only over a Unix socket or where
+// Config.TLS is [None]. No password is in an error, a log line or the printed form of a
+// value.
 //
 // # Faults
 //
@@ -208,9 +211,14 @@ func (p *Pool) Auth() []string {
 	if p.cfg.Credentials != nil {
 		return nil
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	var all []string
+	var unknown []*upstream
+	p.mu.Lock()
+	for _, u := range p.upstreams {
+		if u.offered == nil && u.state == up {
+			unknown = append(unknown, u)
+		}
+	}
 	for _, mechanism := range mechanisms {
 		for _, u := range p.upstreams {
 			if slices.Contains(u.auth, mechanism) {
@@ -218,6 +226,10 @@ func (p *Pool) Auth() []string {
 				break
 			}
 		}
+	}
+	p.mu.Unlock()
+	for _, u := range unknown { // or clients that must log in would wait for mail of others
+		p.try(u)
 	}
 	return all
 }

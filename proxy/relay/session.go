@@ -17,6 +17,8 @@ type source interface {
 	// put takes back one that is ready for MAIL, giveBack one inside a transaction. Neither waits.
 	put(s *session)
 	giveBack(s *session)
+	// forget closes the sessions that wait at an upstream: one of them was dead.
+	forget(u *upstream)
 }
 
 // session is one connection to an upstream, ready for MAIL.
@@ -27,6 +29,7 @@ type session struct {
 	xforward []string // the attributes that the upstream takes
 	buf      []byte   // for commands
 	expire   *time.Timer
+	closed   bool // guarded by p.mu
 }
 
 // close ends the connection without a word.
@@ -34,7 +37,10 @@ func (s *session) close() {
 	_ = s.cl.Close()
 	s.p.mu.Lock()
 	defer s.p.mu.Unlock()
-	s.up.open--
+	if !s.closed {
+		s.closed = true
+		s.up.open--
+	}
 }
 
 // get takes an idle session that is still in step, or opens one.

@@ -78,7 +78,8 @@ func (t *Tx) Rcpt(ctx context.Context, rcpts []esmtp.Rcpt) ([]esmtp.Reply, *Erro
 			return repeat(t.refusal, len(rcpts)), nil
 		}
 		replies, sendErr := t.send(ctx, rcpts, true)
-		if !errors.Is(sendErr, errNoAnswer) || !reused && len(t.p.upstreams) == len(tried)+1 {
+		if !errors.Is(sendErr, errNoAnswer) || !reused && len(t.p.upstreams) == len(tried)+1 ||
+			!time.Now().Before(deadline) {
 			return replies, t.broken(sendErr)
 		}
 		// Nothing was answered and no octet of a message was sent, so nothing is lost: once more
@@ -86,9 +87,11 @@ func (t *Tx) Rcpt(ctx context.Context, rcpts []esmtp.Rcpt) ([]esmtp.Reply, *Erro
 		// that gives no answer is left for the next upstream.
 		s.close()
 		if reused {
-			t.p.forget(s.up)
+			t.src.forget(s.up)
 		} else {
 			tried = append(tried, s.up)
+			t.p.log.Warn("relay gave no answer, the next one is tried", "upstream", s.up.Address,
+				"error", sendErr.Error())
 			t.p.broke(s.up, sendErr)
 		}
 		t.s, reused = nil, false
@@ -194,6 +197,12 @@ func (t *Tx) headReply(ctx context.Context, i, n int) (refused bool, err error) 
 	switch {
 	case err != nil || r.Positive():
 		return false, err
+	case verb == "MAIL" && r.Code == 530 && t.src == source(t.p) && len(t.p.Auth()) == 0:
+		// It is about us: the client cannot do what it asks for, and must not lose its mail.
+		return false, failure(esmtp.EnhancedCode{4, 7, 0},
+			"The mail relay does not take mail from here now, try again later", fmt.Errorf(
+				"relay %s: its answer to MAIL is %s; name a login for it in relay.password_file, "+
+					"or ask for TLS in relay.tls", t.s.up.Address, r))
 	case verb == "MAIL":
 		t.refusal = r
 		return true, nil

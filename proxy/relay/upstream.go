@@ -170,10 +170,11 @@ func (p *Pool) failed(u *upstream, err error) {
 	if tell {
 		u.logged = now
 	}
+	since := u.since
 	p.mu.Unlock()
 	if tell {
 		p.log.Warn("relay cannot be used", "upstream", u.Address, "error", err.Error(),
-			"down_ms", now.Sub(u.since).Milliseconds())
+			"down_ms", now.Sub(since).Milliseconds())
 	}
 }
 
@@ -197,7 +198,7 @@ func (p *Pool) try(u *upstream) {
 		return
 	}
 	p.run(func() {
-		ctx, cancel := context.WithTimeout(p.trials, min(p.cfg.Timeout, connectTime))
+		ctx, cancel := context.WithTimeout(p.trials, min(p.cfg.Timeout, trialTime))
 		defer cancel()
 		s, err := p.connect(ctx, u, nil)
 		p.mu.Lock()
