@@ -199,15 +199,17 @@ func checkOctets(s string) *addressFault {
 
 // cutLocal takes the local part off s and returns it unquoted, with what follows it. It is a
 // Dot-string up to the first "@", or a Quoted-string; no mixture of both (RFC 5321 section 4.1.2).
+// Dots may stand anywhere in the former, against the RFC: Japanese mobile carriers gave out mailboxes
+// such as a..b@ and a.@, and Postfix takes them. They are written in quotes, which means the same.
 func cutLocal(s string) (local, rest string, fault *addressFault) {
 	if !strings.HasPrefix(s, `"`) {
 		end := strings.IndexByte(s, '@')
 		if end < 0 {
 			end = len(s)
 		}
-		if end > 0 && !isDotString(s[:end]) {
+		if end > 0 && !isLooseDotString(s[:end]) {
 			return "", "", &addressFault{
-				detail: "the local part has a character or a dot that it may only have in quotes",
+				detail: "the local part has a character that it may only have in quotes",
 			}
 		}
 		if end == 0 && s != "" {
@@ -251,6 +253,18 @@ func isDotString(s string) bool {
 		dot = false
 	}
 	return !dot
+}
+
+// isLooseDotString reports whether s is atoms and dots in any order, and not dots only.
+func isLooseDotString(s string) bool {
+	atom := false
+	for i := range len(s) {
+		if s[i] != '.' && !isAtext(s[i]) {
+			return false
+		}
+		atom = atom || s[i] != '.'
+	}
+	return atom
 }
 
 func isAtext(c byte) bool {
