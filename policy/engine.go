@@ -57,7 +57,7 @@ type Config struct {
 	Mode  string // ModeEnforce (also "") or ModeShadow
 	Rules []Rule // in order; the built-in rules follow them
 
-	// RedactLog shortens addresses in the engine's own log lines. LogArgs has its own switch.
+	// RedactLog shortens addresses in the engine's own log lines. AppendLog has its own switch.
 	RedactLog bool
 }
 

@@ -1,13 +1,14 @@
 package policy
 
 import (
+	"log/slog"
 	"strings"
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
 )
 
-// LogArgs are the decision's keys and values for one structured log line, the same keys in the same
-// order each time, those without a value left out:
+// AppendLog appends the decision's keys and values for one structured log line, the same keys in
+// the same order each time, those without a value left out:
 //
 //	recipient action shadow rule reply ref
 //	verdict reason confidence provider mx stage mx_reply cached   (if the verifier was asked)
@@ -16,50 +17,50 @@ import (
 // action is what happened; shadow is what would have happened in enforce mode. reply is ours, code
 // and enhanced code; mx_reply is the mail server's refusal, escaped. With redact the recipient is
 // shortened, and what the mail server wrote loses whatever may be an address or this local part.
-func (d Decision) LogArgs(redact bool) []any {
-	args := []any{"recipient", logAddress(d.Recipient, redact), "action", d.Action.String()}
+func (d *Decision) AppendLog(dst []slog.Attr, redact bool) []slog.Attr {
+	dst = append(dst, slog.String("recipient", logAddress(d.Recipient, redact)),
+		slog.String("action", d.Action.String()))
 	reply := d.Reply
 	if d.Shadow != Continue {
-		args = append(args, "shadow", d.Shadow.String())
+		dst = append(dst, slog.String("shadow", d.Shadow.String()))
 		reply = d.ShadowReply
 	}
-	args = append(args, "rule", d.Rule)
+	dst = append(dst, slog.String("rule", d.Rule))
 	if !reply.IsZero() {
-		args = append(args, "reply", codes(reply))
+		dst = append(dst, slog.String("reply", codes(reply)))
 	}
 	if d.Ref != "" {
-		args = append(args, "ref", d.Ref)
+		dst = append(dst, slog.String("ref", d.Ref))
 	}
 	if d.Result != nil {
-		args = append(args, d.resultArgs(redact)...)
+		dst = d.appendResult(dst, redact)
 	}
-	return append(args, "wait_ms", d.Elapsed.Milliseconds())
+	return append(dst, slog.Int64("wait_ms", d.Elapsed.Milliseconds()))
 }
 
-func (d Decision) resultArgs(redact bool) []any {
+func (d *Decision) appendResult(dst []slog.Attr, redact bool) []slog.Attr {
 	r := d.Result
-	args := []any{
-		"verdict", string(verdictOf(r)),
-		"reason", string(r.Reason),
-		"confidence", r.Confidence,
-	}
+	dst = append(dst,
+		slog.String("verdict", string(verdictOf(r))),
+		slog.String("reason", string(r.Reason)),
+		slog.Float64("confidence", r.Confidence))
 	if r.Provider != "" {
-		args = append(args, "provider", r.Provider)
+		dst = append(dst, slog.String("provider", r.Provider))
 	}
 	if r.MX != "" {
-		args = append(args, "mx", escapeLog(r.MX))
+		dst = append(dst, slog.String("mx", escapeLog(r.MX)))
 	}
 	if r.Stage != "" {
-		args = append(args, "stage", string(r.Stage))
+		dst = append(dst, slog.String("stage", string(r.Stage)))
 	}
 	if !r.Reply.IsZero() && !r.Reply.Positive() { // a 250 says no more than the verdict
 		text := r.Reply.String()
 		if redact {
 			text = redactText(text, d.Recipient)
 		}
-		args = append(args, "mx_reply", text)
+		dst = append(dst, slog.String("mx_reply", text))
 	}
-	return append(args, "cached", r.Cached)
+	return append(dst, slog.Bool("cached", r.Cached))
 }
 
 // codes is a reply without its words.

@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"strings"
 	"testing"
@@ -20,11 +21,11 @@ func logLine(d policy.Decision, redact bool) string {
 		return a
 	}
 	slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: drop})).
-		Info("recipient", d.LogArgs(redact)...)
+		LogAttrs(context.Background(), slog.LevelInfo, "recipient", d.AppendLog(nil, redact)...)
 	return strings.TrimSpace(out.String())
 }
 
-func TestLogArgs(t *testing.T) {
+func TestAppendLog(t *testing.T) {
 	d := engine(t, &known{result: unknownMailbox()}).
 		Rcpt(t.Context(), from(t, "a@example.com"), to(t, "bob@example.net"))
 	d.Elapsed = 1234567890
@@ -43,7 +44,7 @@ func TestLogArgs(t *testing.T) {
 	}
 }
 
-func TestLogArgsNotAsked(t *testing.T) {
+func TestAppendLogNotAsked(t *testing.T) {
 	d := engine(t, nil, policy.Rule{Name: "own", When: "true", Action: "accept"}).
 		Rcpt(t.Context(), from(t, "a@example.com"), to(t, "bob@example.net"))
 	d.Elapsed = 0
@@ -81,9 +82,9 @@ func TestLogEscapes(t *testing.T) {
 	r.Provider = ""
 	d := policy.Decision{Recipient: address(t, "bob@example.net"), Result: &r}
 	for _, redact := range []bool{true, false} {
-		for i, arg := range d.LogArgs(redact) {
-			text, ok := arg.(string)
-			if ok && strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f || r == 0x202e }) {
+		for i, attr := range d.AppendLog(nil, redact) {
+			text := attr.Value.String()
+			if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f || r == 0x202e }) {
 				t.Errorf("argument %d is %q", i, text)
 			}
 		}

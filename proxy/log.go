@@ -107,17 +107,21 @@ func (t *transaction) logRecipient(r *recipient) {
 	if !t.s.srv.log.Enabled(ctx, level) {
 		return
 	}
-	args := append([]any{
-		"session", t.decide.Session, "transaction", t.id,
-		"client", t.decide.Client.Addr.String(), "sender", t.address(t.mail.From),
-	}, r.decision.LogArgs(t.st.cfg.RedactLog)...)
-	if r.relayed || r.decision.Rule == "" {
-		args = append(args, "reply", r.reply.String())
+	if t.logClient == "" {
+		t.logClient, t.logSender = t.decide.Client.Addr.String(), t.address(t.mail.From)
+	}
+	var room [24]slog.Attr // so that the line is made without garbage
+	attrs := append(room[:0],
+		slog.String("session", t.decide.Session), slog.String("transaction", t.id),
+		slog.String("client", t.logClient), slog.String("sender", t.logSender))
+	attrs = r.decision.AppendLog(attrs, t.st.cfg.RedactLog)
+	if r.relayed && !r.reply.Positive() || r.decision.Rule == "" {
+		attrs = append(attrs, slog.String("reply", r.reply.String()))
 	}
 	if r.relayErr != nil {
-		args = append(args, "error", r.relayErr.Error())
+		attrs = append(attrs, slog.String("error", r.relayErr.Error()))
 	}
-	t.s.srv.log.Log(ctx, level, "recipient", args...)
+	t.s.srv.log.LogAttrs(ctx, level, "recipient", attrs...)
 }
 
 func (t *transaction) address(a esmtp.Address) string {

@@ -29,6 +29,8 @@ type transaction struct {
 	deferred int // 4yz
 	refused  int // 5yz
 	done     bool
+
+	logClient, logSender string // as the log has them
 }
 
 // recipient is one RCPT on its way: decided, then passed on, then answered.
