@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -78,7 +77,6 @@ func serve(
 	lines := newLogWriter(stderr)
 	defer func() { _ = lines.Flush() }()
 	s.log, s.levels = newLeveledLogger(lines, cfg.Log)
-	collectSeldom()
 	s.manager = manager{s.log}
 	s.certs = &certificates{log: s.log}
 	s.warn(cfg)
@@ -88,6 +86,7 @@ func serve(
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	s.running.Go(func() { collect(ctx) })
 	for _, place := range places(cfg) {
 		s.start(ctx, s.sockets[place])
 	}
@@ -112,14 +111,6 @@ func serve(
 		return failed("stopped before all transactions had ended", "")
 	}
 	return nil
-}
-
-// collectSeldom lets the garbage collector run less often: what is alive is a few megabytes, and
-// to double that means many collections a second under load. GOGC in the environment is stronger.
-func collectSeldom() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400)
-	}
 }
 
 func (s *service) warn(cfg *config.Config) {
