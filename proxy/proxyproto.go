@@ -87,10 +87,15 @@ func (h *headerListener) header(nc net.Conn) {
 	h.deliver(c)
 }
 
+// deliver hands a connection to Accept. When that has ended meanwhile, the client is told so
+// instead of a banner.
 func (h *headerListener) deliver(nc net.Conn) {
 	select {
 	case h.conns <- nc:
 	case <-h.closed:
+		if nc.SetDeadline(time.Now().Add(time.Second)) == nil {
+			_, _ = nc.Write(stopping421.Append(nil, false))
+		}
 		_ = nc.Close()
 	}
 }
