@@ -72,26 +72,34 @@ func (t *transaction) logMessage(m *messageLog) {
 	if !t.s.srv.log.Enabled(ctx, level) {
 		return
 	}
-	args := []any{
-		"session", t.decide.Session, "transaction", t.id,
-		"client", t.decide.Client.Addr.String(), "helo", clean(t.decide.Client.Helo),
-		"login", clean(t.decide.Client.Login),
-		"sender", t.address(t.mail.From), "outcome", string(m.outcome),
-		"accepted", t.accepted, "deferred", t.deferred, "refused", t.refused,
-		"octets", m.size, "relay", m.upstream, "queue_id", m.queueID,
-		"total_ms", now.Sub(t.started).Milliseconds(),
-		"data_ms", now.Sub(m.start).Milliseconds(),
-	}
+	t.logNames()
+	var room [24]slog.Attr // so that the line is made without garbage
+	attrs := append(room[:0],
+		slog.String("session", t.decide.Session), slog.String("transaction", t.id),
+		slog.String("client", t.logClient), slog.String("helo", clean(t.decide.Client.Helo)),
+		slog.String("login", clean(t.decide.Client.Login)),
+		slog.String("sender", t.logSender), slog.String("outcome", string(m.outcome)),
+		slog.Int("accepted", t.accepted), slog.Int("deferred", t.deferred), slog.Int("refused", t.refused),
+		slog.Int64("octets", m.size), slog.String("relay", m.upstream), slog.String("queue_id", m.queueID),
+		slog.Int64("total_ms", now.Sub(t.started).Milliseconds()),
+		slog.Int64("data_ms", now.Sub(m.start).Milliseconds()))
 	if !m.received.IsZero() {
-		args = append(args, "relay_ms", relayTime.Milliseconds())
+		attrs = append(attrs, slog.Int64("relay_ms", relayTime.Milliseconds()))
 	}
 	if !m.reply.IsZero() {
-		args = append(args, "reply", m.reply.String())
+		attrs = append(attrs, slog.String("reply", m.reply.String()))
 	}
 	if m.err != nil {
-		args = append(args, "error", m.err.Error())
+		attrs = append(attrs, slog.String("error", m.err.Error()))
 	}
-	t.s.srv.log.Log(ctx, level, "message", args...)
+	t.s.srv.log.LogAttrs(ctx, level, "message", attrs...)
+}
+
+// logNames makes what every line of the transaction has.
+func (t *transaction) logNames() {
+	if t.logClient == "" {
+		t.logClient, t.logSender = t.decide.Client.Addr.String(), t.address(t.mail.From)
+	}
 }
 
 // logRecipient writes one line for each recipient decided.
@@ -107,9 +115,7 @@ func (t *transaction) logRecipient(r *recipient) {
 	if !t.s.srv.log.Enabled(ctx, level) {
 		return
 	}
-	if t.logClient == "" {
-		t.logClient, t.logSender = t.decide.Client.Addr.String(), t.address(t.mail.From)
-	}
+	t.logNames()
 	var room [24]slog.Attr // so that the line is made without garbage
 	attrs := append(room[:0],
 		slog.String("session", t.decide.Session), slog.String("transaction", t.id),
