@@ -14,9 +14,10 @@ import (
 // chain is one whole set-up: an Internet, the gate, Postfix, and the sink that it delivers to.
 type chain struct {
 	t       *testing.T
-	entry   string // "host:port" where clients connect
+	entry   entry // where clients connect
 	gate    *gate
 	postfix *postfix
+	second  *postfix // of two relays; else nil
 	world   *mxsim.World
 	sink    *mxsim.Relay
 }
@@ -86,7 +87,7 @@ func newFilterChain(t *testing.T) *chain {
 	world, listening := newWorld(t)
 	sink, sinkAddr := newSink(t)
 	front, relay, gateAddr := freePort(t, host(1)), freePort(t, host(1)), freePort(t, host(1))
-	c := &chain{t: t, entry: front, world: world, sink: sink}
+	c := &chain{t: t, entry: entry{address: front}, world: world, sink: sink}
 	c.gate = newGate(t, gateAddr, fragment(t, "filter/rcptgate.toml",
 		"127.0.0.1:10025", gateAddr,
 		"127.0.0.1:10026", relay,
@@ -109,7 +110,7 @@ func newFrontChain(t *testing.T) *chain {
 	world, listening := newWorld(t)
 	sink, sinkAddr := newSink(t)
 	relay, gateAddr := freePort(t, host(1)), freePort(t, host(1))
-	c := &chain{t: t, entry: gateAddr, world: world, sink: sink}
+	c := &chain{t: t, entry: entry{address: gateAddr}, world: world, sink: sink}
 	c.gate = newGate(t, gateAddr, fragment(t, "front/rcptgate.toml",
 		"0.0.0.0:25", gateAddr,
 		"127.0.0.1:10026", relay)+verifyConfig(listening))
@@ -123,8 +124,15 @@ func newFrontChain(t *testing.T) *chain {
 func (c *chain) run(name string, check func(*chain)) {
 	c.t.Run(name, func(t *testing.T) {
 		here := *c
-		here.t, c.gate.t, c.postfix.t = t, t, t
-		defer func() { c.gate.t, c.postfix.t = c.t, c.t }()
+		set := func(t *testing.T) {
+			c.gate.t = t
+			for _, p := range c.relays() {
+				p.t = t
+			}
+		}
+		here.t = t
+		set(t)
+		defer set(c.t)
 		check(&here)
 	})
 }
@@ -132,7 +140,12 @@ func (c *chain) run(name string, check func(*chain)) {
 // dial connects to the entry of the chain.
 func (c *chain) dial() testClient {
 	c.t.Helper()
-	client, err := dial(c.t.Context(), c.entry)
+	return c.dialAt(c.entry)
+}
+
+func (c *chain) dialAt(e entry) testClient {
+	c.t.Helper()
+	client, err := e.dial(c.t.Context())
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -141,8 +154,18 @@ func (c *chain) dial() testClient {
 }
 
 func (c *chain) start() {
-	c.postfix.start()
+	for _, p := range c.relays() {
+		p.start()
+	}
 	c.gate.start()
+}
+
+// relays are the Postfix instances.
+func (c *chain) relays() []*postfix {
+	if c.second == nil {
+		return []*postfix{c.postfix}
+	}
+	return []*postfix{c.postfix, c.second}
 }
 
 // message is mail with a Message-ID and all that Postfix would otherwise add to a local client's.

@@ -4,8 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 	"testing"
@@ -24,29 +27,76 @@ type reply struct {
 	text string
 }
 
-// dial connects, reads the banner and says EHLO. The whole conversation has one long deadline.
-func dial(ctx context.Context, addr string) (*client, error) {
+// entry is a way in for clients.
+type entry struct {
+	address  string      // "host:port" or "unix:/path"
+	from     netip.Addr  // the client's own address; zero: the system chooses
+	header   []byte      // goes before all else
+	tls      *tls.Config // nil: no TLS
+	implicit bool        // TLS from the start, not by STARTTLS
+}
+
+// dial connects, reads the banner and says EHLO, in TLS if the entry has it. The whole conversation
+// has one long deadline.
+func (e entry) dial(ctx context.Context) (*client, error) {
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", addr)
+	network, address := "tcp", e.address
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		network, address = "unix", path
+	}
+	if e.from.IsValid() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(e.from, 0))
+	}
+	conn, err := d.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
 	c := &client{conn: conn, br: bufio.NewReader(conn)}
-	if err := conn.SetDeadline(time.Now().Add(5 * time.Minute)); err != nil {
-		return nil, err
+	err = conn.SetDeadline(time.Now().Add(5 * time.Minute))
+	if err == nil && len(e.header) > 0 {
+		_, err = conn.Write(e.header)
 	}
-	r, err := c.read()
-	if err == nil && r.code == 220 {
-		r, err = c.cmd("EHLO client.example.net")
+	if err == nil && e.implicit {
+		err = c.secure(ctx, e.tls)
 	}
-	if err == nil && r.code != 250 && r.code != 220 {
-		err = fmt.Errorf("greeted with %s", r.text)
+	if err == nil {
+		err = c.greet(220, "")
+	}
+	if err == nil {
+		err = c.greet(250, "EHLO client.example.net\r\n")
+	}
+	if err == nil && e.tls != nil && !e.implicit {
+		if err = c.greet(220, "STARTTLS\r\n"); err == nil {
+			err = c.secure(ctx, e.tls)
+		}
+		if err == nil {
+			err = c.greet(250, "EHLO client.example.net\r\n")
+		}
 	}
 	if err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
 	return c, nil
+}
+
+// secure begins TLS.
+func (c *client) secure(ctx context.Context, config *tls.Config) error {
+	conn := tls.Client(c.conn, config)
+	c.conn, c.br = conn, bufio.NewReader(conn)
+	return conn.HandshakeContext(ctx)
+}
+
+// greet sends what there is to say and wants a reply with this code.
+func (c *client) greet(want int, say string) error {
+	if _, err := io.WriteString(c.conn, say); err != nil {
+		return err
+	}
+	r, err := c.read()
+	if err == nil && r.code != want {
+		err = fmt.Errorf("%q is answered %s", say, r.text)
+	}
+	return err
 }
 
 // read reads one reply.

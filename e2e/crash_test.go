@@ -1,14 +1,9 @@
 package e2e
 
 import (
-	"context"
-	"fmt"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // TestCrashFilter ends the gate behind Postfix while mail flows, TestCrashFront the gate in front.
@@ -36,114 +31,23 @@ func checkEnded(c *chain) {
 	}
 }
 
-// ledger is what the clients of checkCrashes saw: for the id of each attempt, whether it got a 250.
-type ledger struct {
-	mu       sync.Mutex
-	attempts map[string]bool
-	accepted atomic.Int64
-}
-
-func (l *ledger) note(id string, accepted bool) {
-	l.mu.Lock()
-	l.attempts[id] = accepted
-	l.mu.Unlock()
-	if accepted {
-		l.accepted.Add(1)
-	}
-}
-
-// checkCrashes ends the gate with a signal while mail flows, several times, and compares what the
+// checkCrashes ends the gate with a signal while mail flows, several times, and balances what the
 // clients saw with what arrived. It returns how many messages arrived without a 250.
 func checkCrashes(c *chain, name string, s syscall.Signal) (doubtful int) {
 	c.t.Helper()
-	const (
-		clients = 6
-		rounds  = 6
-		between = 15 // messages accepted before the next blow
-	)
-	l := &ledger{attempts: make(map[string]bool)}
-	ctx, stop := context.WithCancel(c.t.Context())
-	defer stop()
-	var wg sync.WaitGroup
-	for k := range clients {
-		wg.Go(func() {
-			pace := time.NewTicker(5 * time.Millisecond) // while nobody answers
-			defer pace.Stop()
-			for n := 0; ctx.Err() == nil; n++ {
-				attempt(ctx, c.entry, fmt.Sprintf("%s-%d-%d", name, k, n), l)
-				<-pace.C
-			}
-		})
-	}
-	for range rounds {
-		target := l.accepted.Load() + between
-		until(c.t, "mail to flow", func() bool { return l.accepted.Load() >= target })
-		c.gate.end(s)
-		c.gate.start()
-	}
-	stop()
-	wg.Wait()
-
-	// A last message: what was in the queue before it is soon delivered too.
-	marker := name + "-marker"
-	c.dial().wantSent("MAIL FROM:<sender@example.org>",
-		[]string{"RCPT TO:<" + good(0) + ">"}, message(marker, "hello\r\n"))
-	c.delivered(marker, good(0))
-	until(c.t, "Postfix's queue to be empty", func() bool {
-		return len(c.postfix.logged("/qmgr[", ": from=<")) == len(c.postfix.logged("/qmgr[", ": removed"))
-	})
-
-	arrived := make(map[string]int)
-	for _, m := range c.sink.Messages() {
-		arrived[idOf(m)]++
-	}
-	without := 0
-	for id, accepted := range l.attempts {
-		switch n := arrived[id]; {
-		case accepted && n != 1:
-			c.t.Errorf("%s: accepted with 250, %d times at the relay", id, n)
-		case n > 1:
-			c.t.Errorf("%s: no 250, %d times at the relay", id, n)
-		case !accepted:
-			without++
-			doubtful += n
-		}
-	}
-	c.t.Logf("%d attempts, %d accepted, %d not, of which %d are at the relay all the same",
-		len(l.attempts), l.accepted.Load(), without, doubtful)
-	return doubtful
+	l := c.load(name, c.entry)
+	l.crash(s)
+	return l.balance()
 }
 
-// attempt sends one message in pieces, so that the gate is likely to be hit while it comes in. It
-// notes 250 only if the reply to the dot was read whole.
-func attempt(ctx context.Context, entry, id string, l *ledger) {
-	c, err := dial(ctx, entry)
-	if err != nil {
-		return // nobody there; not an attempt
+// crash ends the gate several times, each time when some more messages have come through.
+func (l *load) crash(s syscall.Signal) {
+	l.c.t.Helper()
+	for range 5 {
+		l.flow(15)
+		l.c.gate.end(s)
+		l.c.gate.start()
 	}
-	defer c.close()
-	for _, command := range []struct {
-		line string
-		want int
-	}{
-		{"MAIL FROM:<sender@example.org>", 250},
-		{"RCPT TO:<" + good(1) + ">", 250},
-		{"DATA", 354},
-	} {
-		if r, err := c.cmd("%s", command.line); err != nil || r.code != command.want {
-			return
-		}
-	}
-	data := dotStuffed(message(id, strings.Repeat("0123456789 0123456789 0123456789\r\n", 2000)))
-	const pieces = 8
-	for i := range pieces {
-		if _, err := c.conn.Write(data[i*len(data)/pieces : (i+1)*len(data)/pieces]); err != nil {
-			l.note(id, false)
-			return
-		}
-	}
-	r, err := c.read()
-	l.note(id, err == nil && r.code == 250)
 }
 
 // checkMidMail ends the gate at chosen points of one transaction.

@@ -18,6 +18,9 @@ func TestDocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	files := newCertificates(t)
+	files.issue("mail.example.com", inDays(30))
+	files.write("passwords", fragment(t, "smarthost/passwords"))
 	pages, err := filepath.Glob("../docs/*.md")
 	if err != nil {
 		t.Fatal(err)
@@ -29,7 +32,9 @@ func TestDocs(t *testing.T) {
 		text := readFile(page)
 		for i, match := range block.FindAllStringSubmatch(text, -1) {
 			file := filepath.Join(t.TempDir(), fmt.Sprintf("block%d.toml", i))
-			if err := os.WriteFile(file, []byte(match[1]), 0o600); err != nil {
+			// The files that pages speak of are there, but elsewhere.
+			text := strings.ReplaceAll(match[1], `"/etc/rcptgate/`, `"`+files.dir+`/`)
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			if out, err := exec.Command(bin, "check-config", "--config", file).CombinedOutput(); err != nil {

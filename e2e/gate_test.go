@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -15,7 +16,7 @@ import (
 // gate is the rcptgate binary as a process.
 type gate struct {
 	t    *testing.T
-	addr string // where it listens
+	addr string // where it listens: "host:port" or "unix:/path"
 	dir  string
 
 	cmd    *exec.Cmd // nil while it does not run
@@ -26,9 +27,7 @@ type gate struct {
 func newGate(t *testing.T, addr, config string) *gate {
 	t.Helper()
 	g := &gate{t: t, addr: addr, dir: t.TempDir()}
-	if err := os.WriteFile(filepath.Join(g.dir, "rcptgate.toml"), []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	g.configure(config)
 	t.Cleanup(func() {
 		if g.cmd != nil {
 			g.end(syscall.SIGTERM)
@@ -40,7 +39,7 @@ func newGate(t *testing.T, addr, config string) *gate {
 			}
 		}
 		if t.Failed() {
-			t.Logf("configuration:\n%s\nend of rcptgate's log:\n%s", config, tail(g.log(), 60))
+			t.Logf("configuration:\n%s\nend of rcptgate's log:\n%s", readFile(g.config()), tail(g.log(), 60))
 		}
 	})
 	return g
@@ -58,7 +57,7 @@ func (g *gate) start() {
 		g.t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(bin, "serve", "--config", filepath.Join(g.dir, "rcptgate.toml"))
+	cmd := exec.Command(bin, "serve", "--config", g.config())
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // otherwise each end takes a second
 	// It does not outlive a test that dies.
@@ -85,7 +84,11 @@ func (g *gate) start() {
 // listens reports whether a new client would get through.
 func (g *gate) listens() bool {
 	d := net.Dialer{Timeout: time.Second}
-	conn, err := d.DialContext(context.Background(), "tcp", g.addr)
+	network, address := "tcp", g.addr
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		network, address = "unix", path
+	}
+	conn, err := d.DialContext(context.Background(), network, address)
 	if err == nil {
 		_ = conn.Close()
 	}
@@ -129,3 +132,58 @@ func (g *gate) end(s syscall.Signal) {
 
 // log is the path of the gate's log, of all its runs.
 func (g *gate) log() string { return filepath.Join(g.dir, "log") }
+
+// logged returns the lines of the log that contain all of the given texts.
+func (g *gate) logged(texts ...string) []string { return matching(g.log(), texts...) }
+
+// awaitLog waits for n lines with all of the given texts.
+func (g *gate) awaitLog(n int, texts ...string) {
+	g.t.Helper()
+	until(g.t, fmt.Sprintf("%d lines of rcptgate's log with %q", n, texts), func() bool {
+		return len(g.logged(texts...)) >= n
+	})
+}
+
+// config is the path of the configuration.
+func (g *gate) config() string { return filepath.Join(g.dir, "rcptgate.toml") }
+
+// configure writes the configuration. A gate that runs is not told.
+func (g *gate) configure(config string) {
+	g.t.Helper()
+	if err := os.WriteFile(g.config(), []byte(config), 0o600); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// What the log says of a reload.
+const (
+	reloaded = "configuration read again"
+	refused  = "configuration not taken over"
+)
+
+// reload has the gate take a configuration over.
+func (g *gate) reload(config string) {
+	g.t.Helper()
+	bad, n := len(g.logged(refused)), len(g.logged(reloaded))
+	g.configure(config)
+	g.signal(syscall.SIGHUP)
+	until(g.t, "the reload", func() bool {
+		if lines := g.logged(refused); len(lines) > bad {
+			g.t.Fatalf("configuration refused: %q", lines[bad:])
+		}
+		return len(g.logged(reloaded)) > n
+	})
+}
+
+// refuse has the gate refuse a configuration, with a line that says these texts.
+func (g *gate) refuse(config string, texts ...string) {
+	g.t.Helper()
+	texts = append(texts, refused)
+	n, good := len(g.logged(texts...)), len(g.logged(reloaded))
+	g.configure(config)
+	g.signal(syscall.SIGHUP)
+	g.awaitLog(n+1, texts...)
+	if len(g.logged(reloaded)) != good {
+		g.t.Error("a configuration with a fault was taken over")
+	}
+}

@@ -109,7 +109,7 @@ func checkConcurrent(c *chain) {
 	const clients, each = 10, 20
 	id := func(k, n int) string { return fmt.Sprintf("concurrent-%d-%d", k, n) }
 	run := func(ctx context.Context, k int) error {
-		client, err := dial(ctx, c.entry)
+		client, err := c.entry.dial(ctx)
 		if err != nil {
 			return err
 		}

@@ -82,6 +82,9 @@ func freePort(t *testing.T, addr netip.Addr) string {
 	return l.Addr().String()
 }
 
+// portOf returns the port of "host:port".
+func portOf(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:] }
+
 // until waits for a condition that other processes bring about.
 func until(t *testing.T, what string, condition func() bool) {
 	t.Helper()
@@ -111,4 +114,19 @@ func readFile(path string) string {
 func tail(path string, n int) string {
 	lines := strings.SplitAfter(readFile(path), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "")
+}
+
+// matching returns the lines of a log that contain all of the given texts.
+func matching(path string, texts ...string) []string {
+	var lines []string
+	for line := range strings.Lines(readFile(path)) {
+		all := true
+		for _, text := range texts {
+			all = all && strings.Contains(line, text)
+		}
+		if all {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	return lines
 }

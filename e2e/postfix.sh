@@ -8,6 +8,8 @@
 #       are added; NAME=VALUE are further main.cf settings. Prints "ready" when every smtpd accepts
 #       connections, and runs until its standard input ends: whoever started it may die in any way,
 #       Postfix does not outlive it. DIR/maillog is the log. DIR may be used again.
+#   postfix.sh kill DIR
+#       Ends all its processes with SIGKILL. The one that runs it has its standard input to end still.
 #   postfix.sh remove DIR
 #
 # Needs root (Postfix changes users) and a DIR that the user postfix can reach.
@@ -15,7 +17,7 @@ set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
 die() { printf 'postfix.sh: %s\n' "$*" >&2; exit 1; }
-[ $# -ge 2 ] || die 'usage: postfix.sh run DIR SERVICES [NAME=VALUE...] | remove DIR'
+[ $# -ge 2 ] || die 'usage: postfix.sh run DIR SERVICES [NAME=VALUE...] | kill DIR | remove DIR'
 action=$1 dir=$(readlink -m "$2")
 shift 2
 conf=$dir/etc spool=$dir/spool
@@ -78,6 +80,7 @@ retry unix - - n - - error
 discard unix - - n - - discard
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
+tlsmgr unix - - n 1000? 1 tlsmgr
 postlog unix-dgram n - n - 1 postlogd
 MASTER
   local setting
@@ -89,13 +92,33 @@ listeners() {
   sed -nE 's/^([0-9.]+):([0-9]+)[[:blank:]]+inet[[:blank:]].*/\1 \2/p' "$1"
 }
 
+# Its processes, by their working directory: a daemon may be in a process group of its own.
+processes() {
+  find /proc -maxdepth 2 -path '/proc/[0-9]*/cwd' -lname "$spool" 2>/dev/null | cut -d / -f 3 || true
+}
+
 stop() {
   postfix -c "$conf" stop >/dev/null 2>&1 || true
   wait "$postfix" || true
-  # What is left of it (a daemon in a process group of its own) is found by its working directory.
   local left
-  left=$(find /proc -maxdepth 2 -path '/proc/[0-9]*/cwd' -lname "$spool" 2>/dev/null | cut -d / -f 3 || true)
+  left=$(processes)
   [ -z "$left" ] || kill $left 2>/dev/null || true
+}
+
+# The master first, or it would start others. Two rounds, for those that were being started.
+kill_all() {
+  ours
+  local left master
+  master=$(tr -d '[:blank:]' <"$spool/pid/master.pid")
+  kill -STOP "$master"
+  left=$(processes)
+  kill -KILL $left "$master" 2>/dev/null || true
+  left=$(processes)
+  [ -z "$left" ] || kill -KILL $left 2>/dev/null || true
+}
+
+ours() {
+  [ ! -e "$dir" ] || grep -q "^queue_directory = $spool\$" "$conf/main.cf" || die "$dir is not ours"
 }
 
 wait_ready() {
@@ -125,14 +148,17 @@ run() {
   postfix=$!
   trap stop EXIT
   wait_ready < <(listeners "$services")
+  # So that tests of an ordinary user get to services of type unix.
+  chmod o+x "$spool/public"
   echo ready
   cat >/dev/null
 }
 
 case $action in
 run) run "$@" ;;
+kill) kill_all ;;
 remove)
-  [ ! -e "$dir" ] || grep -q "^queue_directory = $spool\$" "$conf/main.cf" || die "$dir is not ours"
+  ours
   rm -rf "$dir"
   ;;
 *) die "unknown action $action" ;;

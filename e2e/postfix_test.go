@@ -3,9 +3,11 @@ package e2e
 import (
 	"bufio"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -122,16 +124,32 @@ func (p *postfix) stop() {
 func (p *postfix) log() string { return filepath.Join(p.dir, "maillog") }
 
 // logged returns the lines of the log that contain all of the given texts.
-func (p *postfix) logged(texts ...string) []string {
-	var lines []string
-	for line := range strings.Lines(readFile(p.log())) {
-		all := true
-		for _, text := range texts {
-			all = all && strings.Contains(line, text)
-		}
-		if all {
-			lines = append(lines, strings.TrimSpace(line))
+func (p *postfix) logged(texts ...string) []string { return matching(p.log(), texts...) }
+
+// kill ends all processes of the instance at once, without a chance to put anything in order.
+func (p *postfix) kill() {
+	p.t.Helper()
+	if out, err := p.script("kill", p.dir).CombinedOutput(); err != nil {
+		p.t.Errorf("postfix.sh kill: %v\n%s", err, out)
+	}
+	p.stop()
+}
+
+// set changes a setting of main.cf for the next start.
+func (p *postfix) set(name, value string) {
+	p.settings = append(p.settings, name+"="+value)
+}
+
+// idle reports whether all mail that was in the queue has left it.
+func (p *postfix) idle() bool {
+	in, out := map[string]bool{}, map[string]bool{}
+	id := regexp.MustCompile(`/qmgr\[\d+\]: (\w+): (from=<|removed)`)
+	for _, match := range id.FindAllStringSubmatch(readFile(p.log()), -1) {
+		if match[2] == "removed" {
+			out[match[1]] = true
+		} else {
+			in[match[1]] = true
 		}
 	}
-	return lines
+	return maps.Equal(in, out)
 }
