@@ -37,7 +37,7 @@ func TestReload(t *testing.T) {
 		{strings.Replace(config, "[relay]", "[relay]\ntls_ca_file = \"/nonexistent/ca.pem\"", 1), []string{"relay.tls_ca_file", "/nonexistent/ca.pem"}},
 		{strings.Replace(config, "[relay]", "[relay]\ntimeout = \"soon\"", 1), []string{"rcptgate.toml:", "soon"}},
 		{strings.Replace(config, `listen = ["`, `listen = ["`+sinkAddr+`", "`, 1), []string{sinkAddr, "in use"}},
-		{config + "\n[policy]\n[[policy.rules]]\nname = \"broken\"\nwhen = \"verdict ==\"\naction = \"reject\"\n", []string{"broken"}},
+		{config + "\n[policy]\n[[policy.rules]]\nname = \"broken\"\nwhen = \"verdict ==\"\naction = \"reject\"\n", []string{"policy.rules[0].when"}},
 	}
 	l := c.load("reload", c.entry)
 	l.flow(15)
