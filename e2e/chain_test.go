@@ -125,6 +125,7 @@ func (c *chain) run(name string, check func(*chain)) {
 	c.t.Run(name, func(t *testing.T) {
 		here := *c
 		set := func(t *testing.T) {
+			t.Helper()
 			c.gate.t = t
 			for _, p := range c.relays() {
 				p.t = t
