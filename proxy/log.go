@@ -64,15 +64,11 @@ func (t *transaction) logMessage(m *messageLog) {
 	if hook := t.st.cfg.Hooks.Message; hook != nil {
 		hook(m.outcome, m.size, now.Sub(t.started), relayTime)
 	}
-	level := slog.LevelInfo
-	if m.err != nil {
-		level = slog.LevelWarn
-	}
 	ctx := context.Background()
-	if !t.s.srv.log.Enabled(ctx, level) {
+	level, wanted := t.logs(ctx, m.err != nil)
+	if !wanted {
 		return
 	}
-	t.logNames()
 	var room [24]slog.Attr // so that the line is made without garbage
 	attrs := append(room[:0],
 		slog.String("session", t.decide.Session), slog.String("transaction", t.id),
@@ -95,11 +91,16 @@ func (t *transaction) logMessage(m *messageLog) {
 	t.s.srv.log.LogAttrs(ctx, level, "message", attrs...)
 }
 
-// logNames makes what every line of the transaction has.
-func (t *transaction) logNames() {
-	if t.logClient == "" {
+// logs says whether a line is wanted, and at which level. If so, what every line of the
+// transaction has is made.
+func (t *transaction) logs(ctx context.Context, failed bool) (level slog.Level, wanted bool) {
+	if level = slog.LevelInfo; failed {
+		level = slog.LevelWarn
+	}
+	if wanted = t.s.srv.log.Enabled(ctx, level); wanted && t.logClient == "" {
 		t.logClient, t.logSender = t.decide.Client.Addr.String(), t.address(t.mail.From)
 	}
+	return level, wanted
 }
 
 // logRecipient writes one line for each recipient decided.
@@ -107,15 +108,11 @@ func (t *transaction) logRecipient(r *recipient) {
 	if hook := t.st.cfg.Hooks.Recipient; hook != nil {
 		hook(r.decision, r.relayed, r.reply)
 	}
-	level := slog.LevelInfo
-	if r.relayErr != nil {
-		level = slog.LevelWarn
-	}
 	ctx := context.Background()
-	if !t.s.srv.log.Enabled(ctx, level) {
+	level, wanted := t.logs(ctx, r.relayErr != nil)
+	if !wanted {
 		return
 	}
-	t.logNames()
 	var room [24]slog.Attr // so that the line is made without garbage
 	attrs := append(room[:0],
 		slog.String("session", t.decide.Session), slog.String("transaction", t.id),

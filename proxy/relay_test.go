@@ -34,6 +34,12 @@ func TestRelayFaults(t *testing.T) {
 	stages := []mxsim.Stage{mxsim.Connect, mxsim.Helo, mxsim.XForward, mxsim.Mail, mxsim.Rcpt, mxsim.Data, mxsim.Body, mxsim.Dot}
 	for _, stage := range stages {
 		for name, answer := range faults {
+			if stage == mxsim.Body && name == "too many" {
+				// A whole 250 in the middle of a message is seen by a look into the socket before
+				// the end is sent. Connections in memory (and TLS) have no such look: there it
+				// cannot be told from the answer, and this case would be left to chance.
+				continue
+			}
 			t.Run(fmt.Sprintf("%s/%s", stage, name), func(t *testing.T) {
 				run(t, func(g *gate) { relayFault(g, stage) }, mxsim.Once(mxsim.Act(stage, answer)))
 			})
@@ -47,8 +53,13 @@ func relayFault(g *gate, stage mxsim.Stage) {
 	begin := time.Now()
 	told, sent := "", false
 	for _, c := range []string{"MAIL FROM:<a@sender.test>", "RCPT TO:<b@example.com>", "DATA", "x\r\n."} {
+		if sent = strings.HasPrefix(c, "x"); sent && stage == mxsim.Body {
+			// Long enough to go out before its end: a reply that comes before the end is sent is
+			// no answer to it, and must be noticed.
+			p.send(strings.Repeat("y\r\n", 20_000))
+			synctest.Wait()
+		}
 		told = p.say(c, "")
-		sent = strings.HasPrefix(c, "x")
 		if told[0] != '2' && told[0] != '3' {
 			break
 		}
