@@ -63,9 +63,11 @@ minimal_backoff_time = 1s
 maximal_backoff_time = 2s
 queue_run_delay = 1s
 MAIN
+  # qmgr is woken each second, not every 300: a message whose next try lay in the future when Postfix
+  # was killed is put back into the incoming queue, which otherwise nothing looks at before new mail.
   cat "$services" - >"$conf/master.cf" <<'MASTER'
 cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
+qmgr unix n - n 1 1 qmgr
 rewrite unix - - n - - trivial-rewrite
 bounce unix - - n - 0 bounce
 defer unix - - n - 0 bounce
