@@ -72,6 +72,24 @@ type Request struct {
 	Sender esmtp.Address // in MAIL FROM; never null
 	Rcpt   esmtp.Address // with a domain
 	Helo   string        // our name for EHLO: the one that our address resolves to
+
+	// Group is what limits are shared by: a provider's name, or the site of the mail host. "" is
+	// no group: then there are only the limits of each address.
+	Group  string
+	Limits Limits // of Group; zero fields are Config's
+	// Greeted, if set, is called once a session, behind the banner and the reply to EHLO, with the
+	// text of both as they came. It may name another group, and with goOn false nothing is asked:
+	// the session ends with QUIT and the Outcome is Declined.
+	Greeted func(banner string) (group string, l Limits, goOn bool)
+}
+
+// Limits are what a group of mail hosts gets from one address of ours.
+type Limits struct {
+	Connections        int        // at a time
+	RcptPerSession     int        // recipients asked for in one session
+	RcptPerTransaction int        // recipients behind one MAIL
+	Refusals           int        // refused recipients before a session is left
+	Rate               limit.Rate // recipients asked for
 }
 
 // Outcome is what came of a Probe. Either Reply holds the answer of the stage that ended it, or Err
@@ -90,6 +108,10 @@ type Outcome struct {
 	NoUTF8         bool // it lacks SMTPUTF8, which the address as written needs; see Request
 	ConnectTimeout bool // no host could be reached, and this one did not even refuse
 	LocalLimit     bool // a limit of ours was met; nothing was learned
+	Declined       bool // Request.Greeted did not want it to be asked
+
+	Banner string     // the text of its banner and the first line of its EHLO reply, raw, cut
+	Source netip.Addr // our address in that connection
 
 	Elapsed time.Duration
 	Steps   []string // each command and reply, escaped, for people; at most 200
