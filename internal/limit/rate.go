@@ -76,12 +76,18 @@ func NewLimiter(rate Rate, maxKeys int) *Limiter {
 // Take asks for one event of key at now. It never waits: when ok is false, nothing was taken and
 // the event would be allowed after wait.
 func (l *Limiter) Take(key string, now time.Time) (wait time.Duration, ok bool) {
-	if l.rate.Unlimited() {
+	return l.TakeAt(key, l.rate, now)
+}
+
+// TakeAt is Take with a rate of its own for this event, for keys whose rates differ or change. What
+// was taken before counts by the time that it took then.
+func (l *Limiter) TakeAt(key string, rate Rate, now time.Time) (wait time.Duration, ok bool) {
+	if rate.Unlimited() {
 		return 0, true
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	next, wait, ok := l.rate.Next(l.arrival(key, now), now, 1)
+	next, wait, ok := rate.Next(l.arrival(key, now), now, 1)
 	if ok {
 		l.keep(key, next)
 	}
