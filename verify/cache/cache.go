@@ -1,17 +1,26 @@
-// Package cache is a bounded memory of values that each have their own end.
+// Package cache keeps what is known: in memory, bounded, and in a file that outlives the process.
 //
 //	c := cache.New[Result](100_000)
 //	c.Put(key, cache.Entry[Result]{Value: r, Stored: now, Refresh: soon, Expire: late})
 //	if e, ok := c.Get(key, now); ok { ... }
 //
-// It is safe for concurrent use. The keys are spread over 16 least-recently-used
-// lists with a lock each, by a hash with a secret seed, so nobody outside can aim at
-// one list. Time is an argument: the cache reads no clock and starts no goroutine.
+//	s := cache.OpenStore("/var/lib/rcptgate/verdicts.db", cache.StoreConfig{Log: log})
+//	s.Put(cache.Verdicts, key[:], value, late)
+//	if value, ok := s.Get(cache.Verdicts, key[:]); ok { ... }
 //
-// LIMITS. Values are counted, not octets: the caller bounds the size of a value. An
-// expired entry is never returned, but keeps its place until it is touched, pushed
-// out, or removed by Sweep. The bound is kept for each list, so a cache of size n
-// may push out an entry a little before it holds n.
+// Everything here is safe for concurrent use. A [Cache] counts values, and a [Table] is for small
+// values under hashed keys, of which there may be a million. Both are spread over least-recently-used
+// lists with a lock each, by a hash with a secret seed, so nobody outside can aim at one list. Time is
+// an argument: they read no clock and start no goroutine.
+//
+// A [Store] is a bbolt file behind them. It is a hint that may be lost at any time: writes are
+// gathered and never waited for, a fault of the file or of its disk is said and never returned, and
+// a verdict that it does not have is learnt anew. Its keys are HMACs with a secret that lies beside it.
+//
+// LIMITS. An expired entry is never returned, but keeps its place until it is touched, pushed
+// out, or swept. The bound in memory is kept for each list, so a cache of size n may push out an entry
+// a little before it holds n. The file never shrinks; what is removed makes room for what comes. A
+// look-up that has to wait for the disk holds a thread.
 package cache
 
 import (
