@@ -2,6 +2,7 @@ package cache
 
 import (
 	"hash/maphash"
+	"math"
 	"math/bits"
 	"sync"
 
@@ -27,35 +28,62 @@ func (h Hasher) Hash(local, domain string) Hash {
 	return Hash{maphash.String(h.domain, domain), maphash.String(h.local, local)}
 }
 
-// Table holds small values by [Hash], without knowing what they are: alive tells whether a value has
-// not expired, and let is called for each that leaves. Use [NewTable].
+// Section is a part of a [Table] for one kind of values.
+type Section struct {
+	// Share is the part of the table, 0 to 1, that nobody else may take. The shares are at most 1
+	// together.
+	Share float64
+	// Borrows: it may also hold what others leave free, until they need it.
+	Borrows bool
+}
+
+// Table holds small values by [Hash] in sections, so that a flood of one kind cannot push out
+// another. It does not know what they are: alive tells whether a value has not expired, and let is
+// called for each that leaves. Use [NewTable].
 type Table[V any] struct {
-	alive  func(v *V, now int64) bool
-	shards [tableShards]tableShard[V]
+	sections []Section
+	alive    func(v *V, now int64) bool
+	shards   [tableShards]tableShard[V]
 }
 
 type tableShard[V any] struct {
-	mu  sync.Mutex
-	lru *simplelru.LRU[Hash, V] // guarded by mu
-	_   [48]byte                // the next lock is on another cache line
+	mu    sync.Mutex
+	lists []*simplelru.LRU[Hash, V] // by section; guarded by mu, as all below
+	own   []int                     // by section: values that nobody pushes out
+	most  int                       // values of all sections
+	_     [64]byte                  // the next lock is on another cache line
 }
 
-// NewTable returns an empty table for about size entries. Neither function may call the table; let may
+// NewTable returns an empty table for about size values. Neither function may call the table; let may
 // be nil.
-func NewTable[V any](size int, alive func(v *V, now int64) bool, let func(v V)) *Table[V] {
-	t := &Table[V]{alive: alive}
-	evict := func(_ Hash, v V) { let(v) }
-	if let == nil {
-		evict = nil
-	}
+func NewTable[V any](
+	size int, sections []Section, alive func(v *V, now int64) bool, let func(section int, v V),
+) *Table[V] {
+	t := &Table[V]{sections: sections, alive: alive}
 	for i := range t.shards {
-		// The only error is a size below 1.
-		t.shards[i].lru, _ = simplelru.NewLRU(tableShare(size), evict)
+		s := &t.shards[i]
+		for section := range sections {
+			var evict simplelru.EvictCallback[Hash, V]
+			if let != nil {
+				evict = func(_ Hash, v V) { let(section, v) }
+			}
+			// The bound is kept by Put. The only error is a size below 1.
+			list, _ := simplelru.NewLRU(math.MaxInt, evict)
+			s.lists = append(s.lists, list)
+		}
+		s.bound(size, sections)
 	}
 	return t
 }
 
-func tableShare(size int) int { return max(1, (size+tableShards-1)/tableShards) }
+// bound sets the sizes. Each section has one place at least.
+func (s *tableShard[V]) bound(size int, sections []Section) {
+	s.most = max(len(sections), (size+tableShards-1)/tableShards)
+	s.own = make([]int, len(sections))
+	for i, section := range sections {
+		s.own[i] = max(1, int(float64(s.most)*section.Share))
+	}
+}
 
 // shard goes by both hashes: many addresses have one domain, and many domains have an info@.
 func (t *Table[V]) shard(h Hash) *tableShard[V] {
@@ -67,26 +95,58 @@ func (t *Table[V]) Get(h Hash, now int64, v *V) bool {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found, ok := s.lru.Get(h)
-	if !ok {
-		return false
+	for _, list := range s.lists {
+		found, ok := list.Get(h)
+		if !ok {
+			continue
+		}
+		if !t.alive(&found, now) {
+			list.Remove(h)
+			return false
+		}
+		*v = found
+		return true
 	}
-	if !t.alive(&found, now) {
-		s.lru.Remove(h)
-		return false
-	}
-	*v = found
-	return true
+	return false
 }
 
-// Put stores a value in place of an earlier one, which leaves. When the list is full, its least
-// recently used value leaves too.
-func (t *Table[V]) Put(h Hash, v V) {
+// Put stores a value in a section, in place of an earlier one in whatever section, which leaves. When
+// there is no place, the least recently used value leaves of a section that has more than its share.
+func (t *Table[V]) Put(h Hash, section int, v V) {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lru.Remove(h) // Add would replace the value without letting the old one go
-	s.lru.Add(h, v)
+	s.delete(h)
+	s.lists[section].Add(h, v)
+	if !t.sections[section].Borrows && s.lists[section].Len() > s.own[section] {
+		s.lists[section].RemoveOldest()
+		return
+	}
+	s.shrink()
+}
+
+// shrink makes the shard fit. What a section has beyond its share is borrowed.
+func (s *tableShard[V]) shrink() {
+	for {
+		total, victim, over := 0, 0, math.MinInt
+		for i, list := range s.lists {
+			n := list.Len()
+			total += n
+			if n-s.own[i] > over {
+				victim, over = i, n-s.own[i]
+			}
+		}
+		if total <= s.most {
+			return
+		}
+		s.lists[victim].RemoveOldest()
+	}
+}
+
+func (s *tableShard[V]) delete(h Hash) {
+	for _, list := range s.lists {
+		list.Remove(h)
+	}
 }
 
 // Delete forgets h.
@@ -94,7 +154,7 @@ func (t *Table[V]) Delete(h Hash) {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lru.Remove(h)
+	s.delete(h)
 }
 
 // Resize changes the size. The least recently used values that have no place any more leave.
@@ -102,18 +162,24 @@ func (t *Table[V]) Resize(size int) {
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.mu.Lock()
-		s.lru.Resize(tableShare(size))
+		s.bound(size, t.sections)
+		for i, list := range s.lists {
+			for !t.sections[i].Borrows && list.Len() > s.own[i] {
+				list.RemoveOldest()
+			}
+		}
+		s.shrink()
 		s.mu.Unlock()
 	}
 }
 
-// Len returns the number of values held, expired ones included.
-func (t *Table[V]) Len() int {
+// Len returns the number of values that a section holds, expired ones included.
+func (t *Table[V]) Len(section int) int {
 	n := 0
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.mu.Lock()
-		n += s.lru.Len()
+		n += s.lists[section].Len()
 		s.mu.Unlock()
 	}
 	return n
@@ -129,14 +195,16 @@ func (t *Table[V]) DeleteDomain(h Hash) {
 	t.remove(func(k Hash, _ *V) bool { return k.domain == h.domain })
 }
 
-// remove holds one list at a time.
+// remove holds one shard at a time.
 func (t *Table[V]) remove(doomed func(Hash, *V) bool) {
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.mu.Lock()
-		for _, h := range s.lru.Keys() {
-			if v, ok := s.lru.Peek(h); ok && doomed(h, &v) {
-				s.lru.Remove(h)
+		for _, list := range s.lists {
+			for _, h := range list.Keys() {
+				if v, ok := list.Peek(h); ok && doomed(h, &v) {
+					list.Remove(h)
+				}
 			}
 		}
 		s.mu.Unlock()
