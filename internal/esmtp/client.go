@@ -16,6 +16,11 @@ import (
 // timeouts before DATA (RFC 5321 section 4.5.3.2).
 const defaultTimeout = 5 * time.Minute
 
+const (
+	tlsRecord  = 16 << 10 // what a record of TLS holds
+	smallWrite = 4 << 10  // what is copied rather than written in pieces
+)
+
 const outOfStep = "the peer is out of step, it sent a reply to nothing"
 
 // DialFunc makes a connection. It is net.Dialer.DialContext, or one that checks or simulates.
@@ -31,26 +36,35 @@ type DialFunc func(ctx context.Context, network, address string) (net.Conn, erro
 // is a reply to nothing: taken for the reply to that command, everything after it would be off by
 // one. It is a [*ProtocolError]. So is one behind the reply to STARTTLS, which was injected.
 type Client struct {
-	// Timeout bounds each call. Zero is 5 minutes.
+	// Timeout bounds each call. Zero is 5 minutes. It may be over a sixteenth too early.
 	Timeout time.Duration
+	// Unwatched leaves out the look into the connection before each command: only what was read
+	// with the replies before it shows then. Who sets it calls InStep where it matters.
+	Unwatched bool
 
 	conn    net.Conn // what is read and written: raw, or TLS over it
 	raw     net.Conn
+	glance  *glance   // at raw
+	under   *underTLS // what TLS reads from; nil in plaintext
 	br      *bufio.Reader
 	out     []byte            // queued, not yet written
 	queued  int               // replies to what is in out
 	sent    int               // replies to what was written
 	ext     map[string]string // of the last EHLO, keywords in upper case
-	isTLS   bool
-	leaving bool // the peer said 421: it closes
+	leaving bool              // the peer said 421: it closes
 	err     error
-	limit   time.Time // see SetDeadline
-	set     time.Time // the deadline that raw has
+	limit   time.Time    // see SetDeadline
+	set     time.Time    // the deadline that raw has
+	known   []knownReply // see readReply
+	write   net.Buffers
+	pieces  [3][]byte // of write
 }
 
 // NewClient returns a client over conn, which it owns from now on. Call [Client.Greeting] first.
 func NewClient(conn net.Conn) *Client {
-	return &Client{conn: conn, raw: conn, br: bufio.NewReader(conn), sent: 1}
+	return &Client{
+		conn: conn, raw: conn, glance: newGlance(conn), br: bufio.NewReader(conn), sent: 1,
+	}
 }
 
 // Err returns the error that the client died of, or nil.
@@ -63,11 +77,12 @@ func (c *Client) RemoteAddr() net.Addr { return c.raw.RemoteAddr() }
 func (c *Client) LocalAddr() net.Addr { return c.raw.LocalAddr() }
 
 // IsTLS reports whether the connection is encrypted.
-func (c *Client) IsTLS() bool { return c.isTLS }
+func (c *Client) IsTLS() bool { return c.under != nil }
 
 // SetDeadline bounds every call from now on, besides Timeout and the call's context, until it is set
-// again; the zero time is no bound. It costs nothing, where a context with a deadline costs a timer:
-// use it for many calls that have one deadline together.
+// again; the zero time is no bound. It may be kept a sixteenth of the time that is left too early. It
+// costs nothing, where a context with a deadline costs a timer: use it for many calls that have one
+// deadline together.
 func (c *Client) SetDeadline(t time.Time) { c.limit = t }
 
 // Greeting reads the banner.
@@ -224,12 +239,29 @@ func (c *Client) Write(ctx context.Context, p []byte) error {
 	}
 	done := c.begin(ctx)
 	defer done()
-	if err := c.flush(ctx); err != nil {
+	if len(p) == 0 {
+		return c.flush(ctx)
+	}
+	return c.send(ctx, p, nil)
+}
+
+// WriteEnd is Write for the last octets of a message, followed by those that end it, which are
+// answered: one reply is outstanding more.
+func (c *Client) WriteEnd(ctx context.Context, p, end []byte) error {
+	if c.err != nil {
+		return c.err
+	}
+	done := c.begin(ctx)
+	defer done()
+	if n := len(p); n <= smallWrite || c.under != nil && n <= tlsRecord {
+		c.QueueN(p, 0)
+		c.QueueN(end, 1)
+		return c.flush(ctx)
+	}
+	if err := c.send(ctx, p, end); err != nil {
 		return err
 	}
-	if _, err := c.conn.Write(p); err != nil {
-		return c.fail(c.broken(ctx, "write", err))
-	}
+	c.sent++
 	return nil
 }
 
@@ -243,7 +275,22 @@ func (c *Client) Clean() bool {
 	return c.inStep() == nil
 }
 
-// Ready is Clean without the look at the socket, which the next command takes anyway.
+// InStep looks whether octets wait that no command asked for, or the peer has closed. Then that is
+// the error, and the client is dead. Call it with no reply outstanding, as before the end of a
+// message: what waits would be taken for the answer to that.
+func (c *Client) InStep(ctx context.Context) error {
+	if c.err != nil {
+		return c.err
+	}
+	done := c.begin(ctx)
+	defer done()
+	if err := c.inStep(); err != nil {
+		return c.fail(err)
+	}
+	return c.err
+}
+
+// Ready is Clean without the look into the connection.
 func (c *Client) Ready() bool {
 	return c.err == nil && !c.leaving && c.Outstanding() == 0 && len(c.out) == 0 && c.br.Buffered() == 0
 }
@@ -273,18 +320,18 @@ func (c *Client) commandLine(ctx context.Context, line []byte) (Reply, error) {
 // begin sets the deadline of one call. done must be called at its end: it makes sure that the
 // interruption by ctx cannot strike a later call.
 func (c *Client) begin(ctx context.Context) (done func()) {
-	timeout := c.Timeout
-	if timeout <= 0 {
-		timeout = defaultTimeout
-	}
-	deadline := time.Now().Add(timeout)
+	now := time.Now()
+	deadline := now.Add(c.timeout())
+	slack := c.timeout() / 16
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
-		deadline = d
+		deadline, slack = d, 0
 	}
 	if !c.limit.IsZero() && c.limit.Before(deadline) {
-		deadline = c.limit
+		deadline, slack = c.limit, c.limit.Sub(now)/16
 	}
-	if !deadline.Equal(c.set) {
+	// To move the timer of a connection forward for each call costs more than it is good for: one
+	// that is set already and comes a little early will do.
+	if early := deadline.Sub(c.set); early < 0 || early > slack {
 		c.setDeadline(deadline)
 	}
 	if ctx.Done() == nil {
@@ -306,6 +353,13 @@ func (c *Client) begin(ctx context.Context) (done func()) {
 
 func nothing() {}
 
+func (c *Client) timeout() time.Duration {
+	if c.Timeout <= 0 {
+		return defaultTimeout
+	}
+	return c.Timeout
+}
+
 func (c *Client) setDeadline(deadline time.Time) {
 	c.set = deadline
 	// The raw connection: TLS has no deadlines of its own. That a pipe is closed is no reason yet to
@@ -317,16 +371,31 @@ func (c *Client) setDeadline(deadline time.Time) {
 }
 
 // flush writes what is queued, within begin and done.
-func (c *Client) flush(ctx context.Context) error {
-	if c.err != nil || len(c.out) == 0 {
+func (c *Client) flush(ctx context.Context) error { return c.send(ctx, nil, nil) }
+
+// send writes what is queued, and then p and end, within begin and done: in one system call where
+// the connection can do that.
+func (c *Client) send(ctx context.Context, p, end []byte) error {
+	if c.err != nil || len(c.out) == 0 && len(p) == 0 {
 		return c.err
 	}
-	if c.sent == 0 {
-		if err := c.inStep(); err != nil {
+	if c.queued > 0 && c.sent == 0 {
+		if err := c.watch(); err != nil {
 			return c.fail(err)
 		}
 	}
-	_, err := c.conn.Write(c.out)
+	var err error
+	switch {
+	case len(p) == 0:
+		_, err = c.conn.Write(c.out)
+	case len(c.out) == 0 && len(end) == 0:
+		_, err = c.conn.Write(p)
+	default:
+		c.pieces = [...][]byte{c.out, p, end}
+		c.write = c.pieces[:]
+		_, err = c.write.WriteTo(c.conn)
+		c.write, c.pieces = nil, [3][]byte{}
+	}
 	if err != nil {
 		return c.fail(c.broken(ctx, "write", err))
 	}
@@ -336,37 +405,26 @@ func (c *Client) flush(ctx context.Context) error {
 	return nil
 }
 
+// watch is inStep, or as much of it as is wanted before every command.
+func (c *Client) watch() error {
+	if c.Unwatched && c.br.Buffered() == 0 {
+		return nil
+	}
+	return c.inStep()
+}
+
 // read reads one reply, within begin and done.
 func (c *Client) read(ctx context.Context) (Reply, error) {
 	if c.sent == 0 {
 		return Reply{}, c.fail(errors.New("no reply is outstanding"))
 	}
-	r, err := ReadReply(c.br)
+	r, err := c.readReply()
 	if err != nil {
 		return Reply{}, c.fail(c.broken(ctx, "read reply", err))
 	}
 	c.sent--
 	c.leaving = c.leaving || r.Code == 421
 	return r, nil
-}
-
-// inStep returns an error if octets wait that no command asked for, or the peer has closed. Over TLS
-// the socket may hold records that are not ours to see, session tickets for one: then only what is
-// decrypted counts.
-func (c *Client) inStep() error {
-	if n := c.br.Buffered(); n > 0 {
-		waiting, _ := c.br.Peek(min(n, 100))
-		shown := appendEscaped([]byte(outOfStep+`: "`), string(waiting), false, 200)
-		return &ProtocolError{Detail: string(append(shown, '"'))}
-	}
-	n, eof := peekSocket(c.raw)
-	switch {
-	case eof:
-		return fmt.Errorf("the peer has closed the connection: %w", io.EOF)
-	case n > 0 && !c.isTLS:
-		return &ProtocolError{Detail: outOfStep}
-	}
-	return nil
 }
 
 // broken says what a failed call failed of: the end of ctx, where that was the reason, besides what

@@ -2,29 +2,10 @@
 
 package esmtp
 
-import (
-	"net"
-	"syscall"
-)
+import "syscall"
 
-// peekSocket looks at the socket under conn without waiting and without taking anything: n octets
-// (1 stands for more), or the end. A connection that is no socket shows nothing.
-func peekSocket(conn net.Conn) (n int, eof bool) {
-	sc, ok := conn.(syscall.Conn)
-	if !ok {
-		return 0, false
-	}
-	rc, err := sc.SyscallConn()
-	if err != nil {
-		return 0, false
-	}
+// peekSocket is told the socket: 1 for octets that wait, 0 for the end, an error for neither.
+func (g *glance) peekSocket(fd uintptr) {
 	var buf [1]byte
-	var peekErr error
-	err = rc.Control(func(fd uintptr) {
-		n, _, peekErr = syscall.Recvfrom(int(fd), buf[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-	})
-	if err != nil || peekErr != nil {
-		return 0, false
-	}
-	return n, n == 0
+	g.n, _, g.err = syscall.Recvfrom(int(fd), buf[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 }

@@ -65,7 +65,7 @@ func ReadReply(br *bufio.Reader) (Reply, error) {
 }
 
 // readReplyLine reads one line of at most left octets. It returns the line without CRLF, cut at
-// MaxReplyLine, and the number of octets read.
+// MaxReplyLine, and the number of octets read. The line is valid until the next read.
 func readReplyLine(br *bufio.Reader, left int) (line []byte, n int, err error) {
 	cr := false // the last octet was a CR
 	for {
@@ -83,6 +83,10 @@ func readReplyLine(br *bufio.Reader, left int) (line []byte, n int, err error) {
 				return nil, n, &ProtocolError{Detail: "a CR or LF alone in a reply"}
 			}
 			cr = c == '\r'
+		}
+		if !full && line == nil {
+			line = part // all of it, until the next read
+			break
 		}
 		if room := MaxReplyLine + len("\r\n") - len(line); room > 0 {
 			line = append(line, part[:min(room, len(part))]...)

@@ -76,7 +76,8 @@ func cutEnhancedCode(s string) (e EnhancedCode, rest string, ok bool) {
 type Reply struct {
 	Code int
 	// Lines is what follows "250-" or "250 " on each line, octets as they were received. It may
-	// hold anything but CR and LF: print it with String or AppendEscaped only.
+	// hold anything but CR and LF: print it with String or AppendEscaped only. It may be shared with
+	// other replies: it must not be changed.
 	Lines []string
 }
 

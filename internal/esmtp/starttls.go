@@ -47,11 +47,12 @@ func (c *Client) handshake(ctx context.Context, what string, config *tls.Config)
 	if c.err != nil {
 		return c.err
 	}
-	conn := tls.Client(c.raw, config)
+	under := &underTLS{Conn: c.raw, glance: c.glance}
+	conn := tls.Client(under, config)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return c.fail(&TLSError{Err: c.broken(ctx, what, err)})
 	}
-	c.conn, c.br = conn, bufio.NewReader(conn)
-	c.isTLS, c.ext = true, nil
+	c.conn, c.br, c.under = conn, bufio.NewReader(conn), under
+	c.ext = nil
 	return nil
 }

@@ -143,15 +143,15 @@ func (x XForward) Append(dst []byte, offered []string) []byte {
 		}) {
 			continue
 		}
-		attr := appendAttribute(nil, name, value)
-		if len(dst) > start && len(dst)-start+len(attr)+len("\r\n") > xforwardLine {
-			dst = append(dst, "\r\n"...)
-			start = len(dst)
-		}
 		if len(dst) == start {
 			dst = append(dst, xforward...)
 		}
-		dst = append(dst, attr...)
+		before := len(dst)
+		dst = appendAttribute(dst, name, value)
+		if before > start+len(xforward) && len(dst)-start+len("\r\n") > xforwardLine {
+			dst = slices.Insert(dst, before, []byte("\r\n"+xforward)...)
+			start = before + len("\r\n")
+		}
 	}
 	if len(dst) > start {
 		dst = append(dst, "\r\n"...)

@@ -100,6 +100,13 @@ func (s *stream) write(p []byte, d *deadline) (int, error) {
 	}
 }
 
+// waiting tells how many octets can be read at once, or that there are none and none will come.
+func (s *stream) waiting() (n int, eof bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.buf), s.writerGone && len(s.buf) == 0
+}
+
 func (s *stream) closeRead() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -145,6 +152,9 @@ func (c *pipeConn) Close() error {
 	c.out.closeWrite()
 	return nil
 }
+
+// Waiting looks at what a Read would find, as a look into a socket does.
+func (c *pipeConn) Waiting() (n int, eof bool) { return c.in.waiting() }
 
 func (c *pipeConn) LocalAddr() net.Addr  { return c.local }
 func (c *pipeConn) RemoteAddr() net.Addr { return c.remote }
