@@ -168,7 +168,12 @@ func (t *transaction) message() esmtp.Reply {
 	if err := t.s.conn.BeginBody(); err != nil {
 		return m.lost(err)
 	}
-	size, readErr := t.s.conn.ReadBody(func(p []byte) error { return t.up.Write(ctx, p) })
+	size, readErr := t.s.conn.ReadBody(func(p []byte, last bool) error {
+		if last {
+			return t.up.WriteLast(ctx, p)
+		}
+		return t.up.Write(ctx, p)
+	})
 	m.size, m.received = size, time.Now()
 	if readErr != nil {
 		return t.notTaken(m, readErr)

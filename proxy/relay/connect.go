@@ -180,7 +180,9 @@ func (p *Pool) connect(ctx context.Context, u *upstream, id *identity) (*session
 	if err != nil {
 		return nil, fmt.Errorf("relay %s: %w", u.Address, err)
 	}
+	cl.Unwatched = true // the transaction looks where it matters
 	s := &session{p: p, cl: cl, up: u}
+	_, s.pipeline = cl.Extension("PIPELINING")
 	if attributes, ok := cl.Extension("XFORWARD"); ok {
 		s.xforward = strings.Fields(attributes)
 	}

@@ -70,9 +70,11 @@ type Config struct {
 	Timeout   time.Duration // absolute, for everything behind one reply of ours
 	// DataDoneTimeout is Timeout for the answer to a whole message; 0 = Timeout.
 	DataDoneTimeout time.Duration
-	MaxIdle         int            // sessions kept at each upstream between transactions; 0 = 10
-	IdleTimeout     time.Duration  // for how long; 0 = 1 s
-	Dial            esmtp.DialFunc // nil = net.Dialer
+	// MaxIdle is how many sessions are kept at each upstream between transactions; 0 = 10. More,
+	// if they were in use at one time, wait for 1 s at the most.
+	MaxIdle     int
+	IdleTimeout time.Duration  // for how long; 0 = 1 s
+	Dial        esmtp.DialFunc // nil = net.Dialer
 
 	TLS     TLSMode
 	Wrapper bool // TLS from the first octet (port 465) instead of STARTTLS; None counts as Encrypt
@@ -242,13 +244,12 @@ func (p *Pool) Close() error {
 	p.closed = true
 	var idle []*session
 	for _, u := range p.upstreams {
-		u.stop()
+		u.retire()
 		idle = append(idle, u.idle...)
 		u.idle = nil
 	}
 	p.mu.Unlock()
 	for _, s := range idle {
-		s.expire.Stop()
 		p.quit(s)
 	}
 	p.mu.Lock()

@@ -26,10 +26,11 @@ type session struct {
 	p        *Pool
 	cl       *esmtp.Client
 	up       *upstream
-	xforward []string // the attributes that the upstream takes
-	buf      []byte   // for commands
-	expire   *time.Timer
-	closed   bool // guarded by p.mu
+	xforward []string  // the attributes that the upstream takes
+	pipeline bool      // the upstream offers PIPELINING
+	buf      []byte    // for commands
+	since    time.Time // in use no more; guarded by p.mu while it is idle
+	closed   bool      // guarded by p.mu
 }
 
 // close ends the connection without a word.
@@ -43,21 +44,21 @@ func (s *session) close() {
 	}
 }
 
-// get takes an idle session that is still in step, or opens one.
+// get takes the idle session that was used last, or opens one. Whether it is still in step shows
+// with its first command.
 func (p *Pool) get(ctx context.Context, deadline time.Time) (s *session, reused bool, err error) {
 	p.mu.Lock()
 	u := p.pick()
-	p.mu.Unlock()
 	if u == nil {
+		p.mu.Unlock()
 		return nil, false, unreachable(nil)
 	}
-	p.mu.Lock()
 	if n := len(u.idle); n > 0 {
 		s = u.idle[n-1]
+		u.idle[n-1] = nil
 		u.idle = u.idle[:n-1]
 		p.mu.Unlock()
-		s.expire.Stop()
-		return s, true, nil // whether it is still in step shows with the first command
+		return s, true, nil
 	}
 	p.mu.Unlock()
 	s, err = p.dialFrom(ctx, deadline, p.order(u, nil), nil)
@@ -68,23 +69,29 @@ func (p *Pool) dial(ctx context.Context, deadline time.Time, tried []*upstream) 
 	return p.dialFrom(ctx, deadline, p.order(nil, tried), nil)
 }
 
-// put gives a session back that is in step. One too many is ended.
+const (
+	// surplusTime is how long sessions beyond Config.MaxIdle wait. They were all in use at one time a
+	// moment ago, and under load each is wanted again at once: to close and to dial them would cost
+	// more than the mail.
+	surplusTime = time.Second
+	// maxSurplus is how many there may be, as a multiple of Config.MaxIdle.
+	maxSurplus = 10
+)
+
+// put gives a session back that is in step.
 func (p *Pool) put(s *session) {
 	if !s.cl.Ready() {
 		s.close()
 		return
 	}
+	now := time.Now()
 	u := s.up
 	p.mu.Lock()
-	u.last = time.Now()
-	keep := !p.closed && len(u.idle) < p.cfg.MaxIdle
+	u.last, s.since = now, now
+	keep := !p.closed && len(u.idle) < maxSurplus*p.cfg.MaxIdle
 	if keep {
-		if s.expire == nil {
-			s.expire = time.AfterFunc(p.cfg.IdleTimeout, func() { p.expired(s) })
-		} else {
-			s.expire.Reset(p.cfg.IdleTimeout)
-		}
 		u.idle = append(u.idle, s)
+		p.sweepAt(u, u.idle[0].since.Add(p.patience(len(u.idle))), now)
 	}
 	p.mu.Unlock()
 	if !keep {
@@ -92,15 +99,45 @@ func (p *Pool) put(s *session) {
 	}
 }
 
-// expired ends an idle session. If it was taken in the same moment it is let live.
-func (p *Pool) expired(s *session) {
+// patience is how long the session waits that was idle for the longest time, of n idle ones.
+func (p *Pool) patience(n int) time.Duration {
+	if n > p.cfg.MaxIdle {
+		return min(p.cfg.IdleTimeout, surplusTime)
+	}
+	return p.cfg.IdleTimeout
+}
+
+// sweepAt has the idle sessions looked at then, unless that happens earlier anyway. One timer for
+// all of them is moved now and then, where one for each would be moved twice a message. The caller
+// holds mu.
+func (p *Pool) sweepAt(u *upstream, at, now time.Time) {
+	switch {
+	case !u.next.IsZero() && !at.Before(u.next):
+		return
+	case u.sweeper == nil:
+		u.sweeper = time.AfterFunc(at.Sub(now), func() { p.sweep(u) })
+	default:
+		u.sweeper.Reset(at.Sub(now))
+	}
+	u.next = at
+}
+
+// sweep ends the sessions that were idle for too long. The first of them was so for the longest time.
+func (p *Pool) sweep(u *upstream) {
+	now := time.Now()
 	p.mu.Lock()
-	i := slices.Index(s.up.idle, s)
-	if i >= 0 {
-		s.up.idle = slices.Delete(s.up.idle, i, i+1)
+	n := 0
+	for n < len(u.idle) && now.Sub(u.idle[n].since) >= p.patience(len(u.idle)-n) {
+		n++
+	}
+	over := slices.Clone(u.idle[:n])
+	u.idle = slices.Delete(u.idle, 0, n)
+	u.next = time.Time{}
+	if left := len(u.idle); left > 0 && !p.closed {
+		p.sweepAt(u, u.idle[0].since.Add(p.patience(left)), now)
 	}
 	p.mu.Unlock()
-	if i >= 0 {
+	for _, s := range over {
 		p.quit(s)
 	}
 }
@@ -112,7 +149,6 @@ func (p *Pool) forget(u *upstream) {
 	u.idle = nil
 	p.mu.Unlock()
 	for _, s := range idle {
-		s.expire.Stop()
 		s.close()
 	}
 }
@@ -139,10 +175,13 @@ func (p *Pool) giveBack(s *session) {
 
 // reset ends the transaction with RSET, or closes the session.
 func (s *session) reset() bool {
+	ctx := context.Background()
 	s.cl.SetDeadline(time.Now().Add(cleanup))
-	if r, err := s.cl.Reset(context.Background()); err != nil || !r.Positive() {
-		s.close()
-		return false
+	if s.cl.InStep(ctx) == nil {
+		if r, err := s.cl.Reset(ctx); err == nil && r.Positive() {
+			return true
+		}
 	}
-	return true
+	s.close()
+	return false
 }

@@ -31,6 +31,7 @@ type Tx struct {
 	refusal esmtp.Reply // of MAIL: then of every recipient
 	err     *Error      // the transaction is lost
 	data    bool        // DATA was answered 354
+	ended   bool        // the end of the message was sent
 
 	gathered int // octets of the message that wait to be sent
 }
@@ -138,7 +139,12 @@ var errNoAnswer = errors.New("no answer")
 // send sends recipients, the first of them behind XFORWARD and MAIL, and reads the replies:
 // all at once, or one by one where the relay does not offer PIPELINING.
 func (t *Tx) send(ctx context.Context, rcpts []esmtp.Rcpt, open bool) ([]esmtp.Reply, error) {
-	if !t.offers("PIPELINING") {
+	if open && t.reused && time.Since(t.s.since) >= lookAgain {
+		if err := t.s.cl.InStep(ctx); err != nil {
+			return nil, fmt.Errorf("%w: %w", errNoAnswer, err)
+		}
+	}
+	if !t.s.pipeline {
 		return t.lockstep(ctx, rcpts, open)
 	}
 	cl, heads := t.s.cl, 0
@@ -146,8 +152,9 @@ func (t *Tx) send(ctx context.Context, rcpts []esmtp.Rcpt, open bool) ([]esmtp.R
 	if open {
 		line, heads = t.head(line)
 	}
-	for _, r := range rcpts {
-		line = r.Append(line, t.keep)
+	keep := t.keep
+	for i := range rcpts {
+		line = rcpts[i].Append(line, keep)
 	}
 	cl.QueueN(line, heads+len(rcpts))
 	if t.s.buf = line; cap(line) > keepBuf {
@@ -173,6 +180,10 @@ func (t *Tx) send(ctx context.Context, rcpts []esmtp.Rcpt, open bool) ([]esmtp.R
 	}
 	return replies, nil
 }
+
+// lookAgain is how long a session must have been idle to be looked at before it is used again. One
+// that was just given back shows what it has behind its last reply with the first command.
+const lookAgain = 100 * time.Millisecond
 
 // keepBuf is the largest buffer for commands that a session keeps.
 const keepBuf = 4 << 10
@@ -208,8 +219,21 @@ func (t *Tx) headReply(ctx context.Context, i, n int) (refused bool, err error) 
 		return true, nil
 	}
 	t.p.warnOnce("it refuses XFORWARD, though it offers it", "upstream", t.s.up.Address,
-		"reply", r.String(), "hint", "see smtpd_authorized_xforward_hosts there")
+		"reply", r.String(), "hint", t.xforwardHint(r))
 	return false, nil
+}
+
+// xforwardHint is what to do about a refusal of XFORWARD. Postfix says 550 to whom it does not trust,
+// and 501 to an attribute that it does not like.
+func (t *Tx) xforwardHint(r esmtp.Reply) string {
+	switch {
+	case r.Code != 501:
+		return "see smtpd_authorized_xforward_hosts there"
+	case strings.Contains(t.x.Addr, ":"):
+		return "if it is Postfix with inet_protocols = ipv4, it knows no IPv6 addresses of clients: " +
+			"write inet_protocols = all there, and listen at the addresses that you want by inet_interfaces"
+	}
+	return "it does not like an attribute of the client; its own log may say which"
 }
 
 // reply reads the answer to command i since the last message.
@@ -300,12 +324,8 @@ func (t *Tx) Data(ctx context.Context) (esmtp.Reply, *Error) {
 		return esmtp.Reply{}, t.err
 	}
 	t.s.cl.SetDeadline(time.Now().Add(t.p.cfg.Timeout))
-	t.s.cl.Queue(dataLine)
-	err := t.s.cl.Flush(ctx)
-	var r esmtp.Reply
-	if err == nil {
-		r, err = t.s.cl.ReadReply(ctx)
-	}
+	t.s.cl.QueueN(dataLine, 1)
+	r, err := t.s.cl.ReadReply(ctx)
 	switch {
 	case err != nil:
 		return r, t.broken(fmt.Errorf("waiting for the answer to DATA: %w", err))
@@ -318,7 +338,7 @@ func (t *Tx) Data(ctx context.Context) (esmtp.Reply, *Error) {
 }
 
 // smallWrite is up to what size pieces of a message are gathered into one write.
-const smallWrite = 16 << 10
+const smallWrite = 4 << 10
 
 // Write passes on a piece of the message, still dot-stuffed. After an error the relay
 // transaction is gone.
@@ -327,22 +347,40 @@ func (t *Tx) Write(ctx context.Context, p []byte) error {
 		return t.err
 	}
 	cl := t.s.cl
-	cl.SetDeadline(time.Now().Add(t.p.cfg.Timeout))
-	if len(p) <= smallWrite {
+	if t.gathered+len(p) <= smallWrite {
+		t.gathered += len(p)
 		cl.QueueN(p, 0)
-		if t.gathered += len(p); t.gathered <= smallWrite {
-			return nil
-		}
-		p = nil
+		return nil
 	}
 	t.gathered = 0
-	err := cl.Flush(ctx)
-	if err == nil && len(p) > 0 {
-		err = cl.Write(ctx, p)
-	}
-	if err != nil {
+	cl.SetDeadline(time.Now().Add(t.p.cfg.Timeout))
+	if err := cl.Write(ctx, p); err != nil {
 		return t.broken(fmt.Errorf("sending the message: %w", err))
 	}
+	return nil
+}
+
+// WriteLast is Write for the last piece. It sends the end of the message with it, all in one
+// write; [Tx.Finish] has the answer.
+func (t *Tx) WriteLast(ctx context.Context, p []byte) error {
+	if t.err != nil {
+		return t.err
+	}
+	return t.end(ctx, p)
+}
+
+// end sends the last piece of the message and its end. A reply that waits now is none to this
+// message, whatever it says, and would be taken for one.
+func (t *Tx) end(ctx context.Context, p []byte) error {
+	cl := t.s.cl
+	cl.SetDeadline(time.Now().Add(t.p.cfg.DataDoneTimeout))
+	if err := cl.InStep(ctx); err != nil {
+		return t.broken(fmt.Errorf("before the end of the message: %w", err))
+	}
+	if err := cl.WriteEnd(ctx, p, endLine); err != nil { // so the relay did not get all of it
+		return t.broken(fmt.Errorf("sending the end of the message: %w", err))
+	}
+	t.ended = true
 	return nil
 }
 
@@ -353,18 +391,18 @@ func (t *Tx) Finish(ctx context.Context) (esmtp.Reply, *Error) {
 	if t.err != nil {
 		return esmtp.Reply{}, t.err
 	}
-	s := t.s
-	t.s = nil
-	s.cl.SetDeadline(time.Now().Add(t.p.cfg.DataDoneTimeout))
-	s.cl.Queue(endLine)
-	err := s.cl.Flush(ctx)
-	var r esmtp.Reply
-	if err == nil {
-		r, err = s.cl.ReadReply(ctx)
+	if !t.ended {
+		if err := t.end(ctx, nil); err != nil {
+			return esmtp.Reply{}, t.err
+		}
 	}
+	t.s.cl.SetDeadline(time.Now().Add(t.p.cfg.DataDoneTimeout))
+	r, err := t.s.cl.ReadReply(ctx)
 	if err == nil && r.Code != 250 && !r.Transient() && !r.Permanent() {
 		err = fmt.Errorf("the answer to the message is %s", r)
 	}
+	s := t.s
+	t.s = nil
 	if err != nil {
 		s.close()
 		t.p.broke(s.up, err)

@@ -28,9 +28,11 @@ type upstream struct {
 
 	current int        // smooth weighted round robin
 	idle    []*session // the last used is at the end
-	open    int        // sessions, idle or not
-	offered []string   // keywords of the last EHLO reply; nil before the first
-	auth    []string   // mechanisms of it that clients may use
+	sweeper *time.Timer
+	next    time.Time // of the sweeper; zero: it does not run
+	open    int       // sessions, idle or not
+	offered []string  // keywords of the last EHLO reply; nil before the first
+	auth    []string  // mechanisms of it that clients may use
 
 	state   state
 	since   time.Time // of the state
@@ -142,6 +144,14 @@ func (p *Pool) alive(u *upstream) {
 func (u *upstream) stop() {
 	if u.timer != nil {
 		u.timer.Stop()
+	}
+}
+
+// retire ends all that u waits for. The caller holds mu.
+func (u *upstream) retire() {
+	u.stop()
+	if u.sweeper != nil {
+		u.sweeper.Stop()
 	}
 }
 

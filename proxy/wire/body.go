@@ -36,15 +36,16 @@ func (c *Conn) BeginBody() error {
 
 // ReadBody reads the message that follows BeginBody and passes it to sink in pieces: octets
 // as the client sent them, dot-stuffing left in, without the final "." CR LF. A piece
-// never holds a bare CR, a bare LF or a NUL, and never ends between CR and LF. size counts the
-// octets without stuffing, whatever became of them.
+// never holds a bare CR, a bare LF or a NUL, and never ends between CR and LF. Where the end came
+// together with the last piece, last says so. size counts the octets without stuffing, whatever
+// became of them.
 //
 // Whatever goes wrong, the message is read to its proper end, so that the session can be
 // told: with RejectBare an offending octet gives ErrBare, too many octets ErrTooBig, a
 // failing sink a *SinkError; the sink is not called again after the first of them. A message
 // that does not end (lost, timed out, slower than MinDataRate, or twice too big) gives
 // ErrLost and the connection is closed.
-func (c *Conn) ReadBody(sink func([]byte) error) (size int64, err error) {
+func (c *Conn) ReadBody(sink func(p []byte, last bool) error) (size int64, err error) {
 	c.in.grow()
 	defer c.in.shrink()
 	b := body{c: c, f: newFramer(), z: newNormalizer(), sink: sink, start: time.Now()}
@@ -71,7 +72,7 @@ type body struct {
 	c     *Conn
 	f     framer
 	z     normalizer
-	sink  func([]byte) error
+	sink  func(p []byte, last bool) error
 	out   []byte // rewritten octets, only when something had to be normalised
 	read  int64  // octets decided, stuffing included
 	err   error  // the first thing that went wrong
@@ -85,12 +86,12 @@ func (b *body) step() bool {
 	p := in.bytes()
 	n, next, done := b.f.scan(p)
 	b.read += int64(n)
-	b.pass(p[:n])
+	b.pass(p[:n], done)
 	in.take(next)
 	return done
 }
 
-func (b *body) pass(p []byte) {
+func (b *body) pass(p []byte, last bool) {
 	cfg := b.c.cfg
 	switch {
 	case b.err != nil || len(p) == 0:
@@ -107,7 +108,7 @@ func (b *body) pass(p []byte) {
 		p = b.out
 	}
 	t := time.Now()
-	if err := b.sink(p); err != nil {
+	if err := b.sink(p, last); err != nil {
 		b.err = &SinkError{Err: err}
 	}
 	b.held += time.Since(t)
