@@ -10,11 +10,7 @@ import (
 // it.
 func cutAddress(b []byte) (address, rest []byte, ok bool) {
 	if len(b) == 0 || b[0] != '"' {
-		end := bytes.IndexByte(b, '>')
-		if end < 0 {
-			return nil, nil, false
-		}
-		return b[:end], b[end+1:], true
+		return bytes.Cut(b, []byte(">"))
 	}
 	quoted := false
 	for i := 0; i < len(b); i++ {

@@ -228,7 +228,7 @@ type journalctl struct {
 }
 
 func startJournalctl(ctx context.Context, args []string) (command, error) {
-	j := &journalctl{cmd: exec.CommandContext(ctx, "journalctl", args...)} //nolint:gosec // see args
+	j := &journalctl{cmd: exec.CommandContext(ctx, "journalctl", args...)}
 	j.cmd.WaitDelay = stopWait
 	j.cmd.Stderr = &j.stderr
 	var err error

@@ -81,12 +81,13 @@ func (p *Parser) entry(label, message []byte, at time.Time) (o Observation, ok b
 }
 
 var (
-	keyTo      = []byte("to=<")
-	keyFrom    = []byte("from=<")
-	removed    = []byte("removed")
-	separator  = []byte(", ")
-	looksLike1 = []byte(">, relay=")
-	looksLike2 = []byte(", status=")
+	keyTo         = []byte("to=<")
+	keyFrom       = []byte("from=<")
+	keyRecipients = []byte("nrcpt=")
+	removed       = []byte("removed")
+	separator     = []byte(", ")
+	looksLike1    = []byte(">, relay=")
+	looksLike2    = []byte(", status=")
 )
 
 // message reads what a delivery agent or the queue manager said.
@@ -132,17 +133,13 @@ func (p *Parser) sender(id, from []byte) {
 	if !s.known {
 		s.address, s.known = parseAddress(address)
 	}
-	const key = "nrcpt="
-	i := bytes.Index(rest, []byte(key))
-	if i < 0 {
+	_, digits, ok := bytes.Cut(rest, keyRecipients)
+	if !ok {
 		return // "status=expired, returned to sender"
 	}
-	digits := rest[i+len(key):]
-	if end := bytes.IndexByte(digits, ' '); end >= 0 {
-		digits = digits[:end]
-	}
-	if n, err := strconv.ParseUint(string(digits), 10, 31); err == nil {
-		s.recipients = int(n) //nolint:gosec // of 31 bits
+	digits, _, _ = bytes.Cut(digits, []byte(" "))
+	if n, err := strconv.Atoi(string(digits)); err == nil && n > 0 {
+		s.recipients = n
 	}
 	p.senders.put(id, s)
 }
@@ -167,6 +164,7 @@ func (p *Parser) delivery(rest []byte) (o Observation, ok bool) {
 		p.counts.Internal++
 	case excludedRoute:
 		p.counts.Excluded++
+	case serverRoute:
 	}
 	if !r.keep {
 		return o, false

@@ -14,21 +14,21 @@ import (
 	"github.com/rcptgate/rcptgate/verify/reply"
 )
 
-func address(t testing.TB, s string) esmtp.Address {
-	t.Helper()
+func address(tb testing.TB, s string) esmtp.Address {
+	tb.Helper()
 	a, err := esmtp.ParseAddress(s, true)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return a
 }
 
-func newParser(t testing.TB, c Config) *Parser {
-	t.Helper()
+func newParser(tb testing.TB, c Config) *Parser {
+	tb.Helper()
 	c.Path = "maillog"
 	p, err := NewParser(c)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	p.now = func() time.Time { return time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC) }
 	return p

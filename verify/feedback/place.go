@@ -17,8 +17,8 @@ const (
 	// headSize octets from its beginning tell a log file from others: two lines with their times.
 	headSize = 512
 	// sureHead octets are enough to know a file by, without its inode number: a time stamp, a
-	// host and a label.
-	sureHead = 64
+	// host and a label. Logs are not rotated twice in a second.
+	sureHead = 40
 	// maxSiblings bounds the rotated files that are looked at.
 	maxSiblings = 64
 )

@@ -119,7 +119,7 @@ func (r *routes) of(relay []byte) route {
 	}
 	to := route{name: name, addr: addr, keep: true}
 	for _, rule := range r.excluded {
-		if rule.matches(name, addr, uint16(port)) { //nolint:gosec // parsed as 16 bits
+		if rule.matches(name, addr, uint16(port)) {
 			to.kind, to.keep = excludedRoute, false
 			return to
 		}

@@ -28,6 +28,7 @@ type tail struct {
 	begin   *place // where to begin, nil at the end of path
 
 	file  *os.File
+	name  string // of file when it was opened, symbolic links resolved
 	head  head
 	read  int64  // where in file the next read begins
 	carry []byte // the beginning of a line whose end was not read yet
@@ -154,6 +155,10 @@ func (t *tail) use(file *os.File, offset int64, skip bool) error {
 		_ = t.file.Close() // it was only read
 	}
 	t.file, t.read, t.skip, t.quiet = file, offset, skip, 0
+	t.name = file.Name()
+	if real, err := filepath.EvalSymlinks(t.name); err == nil {
+		t.name = real
+	}
 	t.carry = t.carry[:0]
 	t.head = head{}
 	t.history = true // whatever comes after this file is new
@@ -299,9 +304,9 @@ func (t *tail) place() place {
 		}
 		return place{}
 	}
-	p := place{Offset: t.read - int64(len(t.carry)), Skip: t.skip, Head: t.head.sum(), HeadSize: t.head.size()}
-	if real, err := filepath.EvalSymlinks(t.path); err == nil {
-		p.File = real
+	p := place{
+		File: t.name, Offset: t.read - int64(len(t.carry)), Skip: t.skip,
+		Head: t.head.sum(), HeadSize: t.head.size(),
 	}
 	if info, err := t.file.Stat(); err == nil {
 		p.Inode = inodeOf(info)
