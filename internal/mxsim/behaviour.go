@@ -57,11 +57,42 @@ func AcceptThenRefuse(text string) Behaviour {
 		for _, path := range e.Message.Rcpts {
 			var rcpt Event
 			rcpt.readPath("TO:<"+path+">", "TO:")
-			if s.Site.Mailbox(rcpt.Local) == Active {
+			if site := s.Host.siteOf(rcpt.Domain); site != nil && site.Mailbox(rcpt.Local) == Active {
 				return Answer{}, false
 			}
 		}
 		return Say(text), true
+	}
+}
+
+// TellAfterData takes every recipient and refuses after the message, in the server's own words for
+// that mailbox, unless one of the recipients is Active.
+func TellAfterData() Behaviour {
+	return func(s *Session, e Event) (Answer, bool) {
+		words := s.Host.wording()
+		switch {
+		case e.Stage == Rcpt && s.Opened && s.Site != nil && s.Site.has(e.Domain):
+			return Say(words.RcptOK), true
+		case e.Stage != Dot || e.Message == nil:
+			return Answer{}, false
+		}
+		text := ""
+		for _, path := range e.Message.Rcpts {
+			var rcpt Event
+			rcpt.readPath("TO:<"+path+">", "TO:")
+			site := s.Host.siteOf(rcpt.Domain)
+			if site == nil {
+				return Answer{}, false
+			}
+			state := site.Mailbox(rcpt.Local)
+			if state == Active {
+				return Answer{}, false
+			}
+			if text == "" {
+				text = words.of(state)
+			}
+		}
+		return Say(text), text != ""
 	}
 }
 

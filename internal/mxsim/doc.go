@@ -32,8 +32,20 @@
 // and its end, [Host.Messages] the mail that was accepted, [World.Queries] the DNS queries.
 // [World.Truth] says what the right answer for an address would have been.
 //
+// [Providers] are the real ones, each with the names of its MX hosts, its words and its habits;
+// [Provider.Site] makes a site of one, under its real names, behind a customer's names, or fully
+// disguised. Several sites may have the same hosts, as the customers of one provider do:
+//
+//	google, _ := mxsim.ProviderNamed("google")
+//	one := google.Site("gmail.com", mxsim.Plain, mailboxes)
+//	two := google.Site("example.com", mxsim.Plain, others, one.Hosts...)
+//
+// Habits that a test wants to look into are values: [Guard] blocks harvesters for good, [Wave] is an
+// incident that is switched on and off, [RateLimit] counts.
+//
 // [Relay] is the other side of a gate: an SMTP sink that keeps envelope and body octet by octet,
-// with the same behaviours as faults. [Listener] is a listener in memory for the gate itself.
+// with the same behaviours as faults. With [Relay.Deliver] it really delivers what it took to the
+// hosts of a World, with retries, and leaves the log that a Postfix would. [Listener] is a listener in memory for the gate itself.
 //
 // Limits: the servers are deliberately simple and tolerant; they are written without the
 // project's own SMTP code, so that both cannot share a fault. A command line is cut off at

@@ -68,7 +68,7 @@ type Behaviour func(s *Session, e Event) (Answer, bool)
 // Session is what a Behaviour may know of the conversation. It is valid during the call only.
 type Session struct {
 	Host     *Host
-	Site     *Site // nil for a relay
+	Site     *Site // at RCPT that of the recipient's domain; nil for a relay
 	Peer     string
 	PeerIP   string
 	Helo     string
@@ -78,8 +78,11 @@ type Session struct {
 	TLS      bool
 	User     string // logged in as
 	Rcpts    int    // RCPT commands of this connection, this one included
+	Named    int    // RCPT commands of this transaction, this one included
 	Refused  int    // RCPT commands answered with 4xx or 5xx before this one
 	Commands int    // commands of this connection, this one included
+
+	unknown int // unknown recipients that a Guard counted
 }
 
 // wire returns the octets of an answer.

@@ -85,6 +85,7 @@ type recorder struct {
 	peak     int
 	messages []Message
 	refused  []Message
+	taken    func(Message) // is told of each message that was taken
 }
 
 // Record returns a copy of what the host saw so far.
@@ -173,4 +174,16 @@ func (r *recorder) openNow() int {
 	r.recordMu.Lock()
 	defer r.recordMu.Unlock()
 	return r.now
+}
+
+func (r *recorder) tell(f func(Message)) {
+	r.recordMu.Lock()
+	defer r.recordMu.Unlock()
+	r.taken = f
+}
+
+func (r *recorder) onTaken() func(Message) {
+	r.recordMu.Lock()
+	defer r.recordMu.Unlock()
+	return r.taken
 }

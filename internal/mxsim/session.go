@@ -89,6 +89,7 @@ func (s *session) drain() {
 func (s *session) step(e Event) error {
 	if e.Stage == Rcpt {
 		s.Rcpts++
+		s.Named++
 	}
 	now := time.Now()
 	a := s.ask(e)
@@ -100,6 +101,9 @@ func (s *session) step(e Event) error {
 	})
 	if e.Stage == Dot {
 		s.Host.keep(*e.Message, strings.HasPrefix(wire, "2")) // before the client can know
+		if taken := s.Host.onTaken(); taken != nil && strings.HasPrefix(wire, "2") {
+			taken(*e.Message)
+		}
 	}
 	if err := s.act(a, wire); err != nil {
 		return err
@@ -254,7 +258,7 @@ func (s *session) parse(line string) Event {
 	case "RCPT":
 		e.Stage = Rcpt
 		e.readPath(arg, "TO:")
-		if s.Site != nil {
+		if s.Site = s.Host.siteOf(e.Domain); s.Site != nil {
 			e.Mailbox = s.Site.Mailbox(e.Local)
 		}
 	case "DATA":
@@ -315,6 +319,7 @@ func (s *session) follow(e Event, wire string) error {
 // reset ends the transaction. As in Postfix the XFORWARD attributes end with it.
 func (s *session) reset() {
 	s.From, s.Opened, s.from, s.rcpts, s.xforward = "", false, Event{}, nil, nil
+	s.Site, s.Named = s.Host.site, 0
 }
 
 func (s *session) forward(line string) {

@@ -3,6 +3,7 @@ package mxsim
 import (
 	"crypto/tls"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +19,8 @@ const (
 	Full                     // exists, over quota
 	Disabled                 // exists, switched off
 	Moved                    // gone, with a forwarding address that is told (551)
+	Busy                     // exists, gets more mail than it may just now (a temporary refusal)
+	BusyHard                 // the same, said with a permanent code
 )
 
 // HostState is how a host (or a DNS server) takes connections.
@@ -73,8 +76,9 @@ type Host struct {
 	// MaxMessage is the longest message taken, in octets; 0 means 64 MiB.
 	MaxMessage int64
 
-	site *Site  // nil: takes mail for everybody (a relay)
-	tls  certFn // the World's certificate
+	site  *Site   // the first of sites; nil: takes mail for everybody (a relay)
+	sites []*Site // whose mail it takes
+	tls   certFn  // the World's certificate
 	recorder
 	group
 }
@@ -167,6 +171,8 @@ type Truth struct {
 	Never bool
 	// Provable: Never, and the DNS or the host says so to everybody who asks at RCPT.
 	Provable bool
+	// Exists: there is such a mailbox, though it may be full or busy now.
+	Exists bool
 }
 
 // Truth returns what is true of an address ("local@domain").
@@ -189,5 +195,26 @@ func (w *World) Truth(address string) Truth {
 	}
 	t.Never = t.Mailbox == NoMailbox || t.Mailbox == Disabled || t.Mailbox == Moved
 	t.Provable = t.Never && s.Proves
+	t.Exists = !t.Never
 	return t
+}
+
+// join makes the host take mail for a site, too.
+func (h *Host) join(s *Site) {
+	h.recordMu.Lock()
+	defer h.recordMu.Unlock()
+	h.sites = append(h.sites, s)
+}
+
+// siteOf returns the site that a domain at this host belongs to: the last that has it, else the
+// host's first one.
+func (h *Host) siteOf(domain string) *Site {
+	h.recordMu.Lock()
+	defer h.recordMu.Unlock()
+	for _, s := range slices.Backward(h.sites) {
+		if s.has(domain) {
+			return s
+		}
+	}
+	return h.site
 }

@@ -15,6 +15,8 @@ type Wording struct {
 	Full     string
 	Disabled string
 	Moved    string
+	Busy     string // exists, gets too much mail just now
+	BusyHard string // the same with a permanent code
 	NotOurs  string // a domain that the host does not serve
 	DotOK    string
 }
@@ -30,6 +32,8 @@ func Postfix() *Wording {
 		Full:     "452 4.2.2 <{rcpt}>: Recipient address rejected: Mailbox is full",
 		Disabled: "550 5.2.1 <{rcpt}>: Recipient address rejected: Mailbox disabled",
 		Moved:    "551 5.1.6 <{rcpt}>: Recipient address rejected: User has moved to new@example.net",
+		Busy:     "450 4.2.1 <{rcpt}>: Recipient address rejected: Mailbox receives too much mail, try later",
+		BusyHard: "550 5.2.1 <{rcpt}>: Recipient address rejected: Mailbox receives too much mail",
 		NotOurs:  "554 5.7.1 <{rcpt}>: Relay access denied",
 		DotOK:    "250 2.0.0 Ok: queued as {id}",
 	}
@@ -76,6 +80,12 @@ func Gmail() *Wording {
 			"4.2.2 recipient to https://support.google.com/mail/?p=OverQuotaTemp a1 - gsmtp",
 		Disabled: "550 5.2.1 The email account that you tried to reach is inactive. For more\n" +
 			"5.2.1 information, go to https://support.google.com/mail/?p=DisabledUser a1 - gsmtp",
+		Busy: "450 4.2.1 The user you are trying to contact is receiving mail at a rate that\n" +
+			"4.2.1 prevents additional messages from being delivered. For more\n" +
+			"4.2.1 information, go to https://support.google.com/mail/?p=ReceivingRate a1 - gsmtp",
+		BusyHard: "550 5.2.1 The user you are trying to contact is receiving mail at a rate that\n" +
+			"5.2.1 prevents additional messages from being delivered. For more\n" +
+			"5.2.1 information, go to https://support.google.com/mail/?p=ReceivingRatePerm a1 - gsmtp",
 		DotOK: "250 2.0.0 OK  1700000000 a1-20020a0cf1234567 - gsmtp",
 	}
 }
@@ -99,6 +109,8 @@ func Microsoft365() *Wording {
 // Yandex says 5.7.1 where it means that there is no such user.
 func Yandex() *Wording {
 	w := Postfix()
+	w.Banner = "220 mxfront1o.mail.yandex.net ESMTP (Want to use Yandex.Mail for your domain? " +
+		"Visit http://pdd.yandex.ru)"
 	w.Unknown = "550 5.7.1 No such user!"
 	return w
 }
@@ -122,6 +134,8 @@ func (h *Host) wording() Wording {
 		{&full.Full, &chosen.Full},
 		{&full.Disabled, &chosen.Disabled},
 		{&full.Moved, &chosen.Moved},
+		{&full.Busy, &chosen.Busy},
+		{&full.BusyHard, &chosen.BusyHard},
 		{&full.NotOurs, &chosen.NotOurs},
 		{&full.DotOK, &chosen.DotOK},
 	} {
@@ -140,6 +154,9 @@ func (s *session) filler(e Event) {
 	}
 	if e.Stage == Mail {
 		from = e.Path
+	}
+	if e.Stage == Dot && e.Message != nil && len(e.Message.Rcpts) > 0 {
+		e.readPath("TO:<"+e.Message.Rcpts[0]+">", "TO:")
 	}
 	s.fill = strings.NewReplacer("{rcpt}", e.Path, "{from}", from, "{local}", e.Local,
 		"{domain}", e.Domain, "{host}", s.Host.Name, "{helo}", s.Helo, "{peer}", s.PeerIP, "{id}", id)
@@ -247,18 +264,27 @@ func (s *session) standardRcpt(e Event) Answer {
 	case !s.Site.has(e.Domain):
 		return Say(w.NotOurs)
 	}
-	switch e.Mailbox {
+	return Say(w.of(e.Mailbox))
+}
+
+// of returns what is said at RCPT of a mailbox in that state.
+func (w *Wording) of(state Mailbox) string {
+	switch state {
 	case Active:
-		return Say(w.RcptOK)
+		return w.RcptOK
 	case Full:
-		return Say(w.Full)
+		return w.Full
 	case Disabled:
-		return Say(w.Disabled)
+		return w.Disabled
 	case Moved:
-		return Say(w.Moved)
+		return w.Moved
+	case Busy:
+		return w.Busy
+	case BusyHard:
+		return w.BusyHard
 	case NoMailbox:
 	}
-	return Say(w.Unknown)
+	return w.Unknown
 }
 
 func (h *Host) keywords() []string {

@@ -56,7 +56,8 @@ func New(c Config) *World {
 }
 
 // Add adds sites. A domain or an address that was there before goes to the site added last, as
-// when a domain moves. A *Host that is in several sites answers for the first of them.
+// when a domain moves. A *Host that is in several sites, as the hosts of a large provider are, answers
+// each recipient as the site of its domain would, and all else as the first of them.
 func (w *World) Add(sites ...*Site) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -79,9 +80,11 @@ func (w *World) Add(sites ...*Site) {
 
 func (w *World) addHost(s *Site, h *Host, site, host int) {
 	if h.site != nil {
+		h.join(s)
 		return
 	}
 	h.site = s
+	h.join(s)
 	h.tls = w.tls
 	h.start()
 	if len(h.Addrs) == 0 {
