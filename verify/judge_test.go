@@ -240,7 +240,8 @@ func TestSweep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := New(Config{Passive: true}, nil, nil)
 		held := func() int {
-			return v.memory.positive.Len() + v.memory.negative.Len() + v.memory.temporary.Len() +
+			deliverable, undeliverable, unknown := v.memory.lens()
+			return deliverable + undeliverable + unknown +
 				v.standing.hosts.Len() + v.standing.senders.Len()
 		}
 		rcpt, err := esmtp.ParseAddress("anna@example.com", false)

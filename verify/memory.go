@@ -1,77 +1,158 @@
 package verify
 
 import (
+	"strings"
 	"time"
 
 	"github.com/rcptgate/rcptgate/verify/cache"
 )
 
-// memory is what is known, by the key of the address. It has three sections, so
-// that a flood of one kind cannot push out the others.
+// The sections of memory. What is known for sure has a share that nothing else can take: neither a
+// flood of addresses that do not exist, nor one of addresses at domains that accept everything.
+const (
+	positive  = iota // Deliverable, at a domain that does not accept everything
+	negative         // Undeliverable
+	doubtful         // Risky, and Deliverable where everything is
+	temporary        // Unknown
+	sections
+)
+
+func memorySections() []cache.Section {
+	return []cache.Section{
+		positive:  {Share: 0.80},
+		negative:  {Share: 0.10, Borrows: true},
+		doubtful:  {Share: 0.05, Borrows: true},
+		temporary: {Share: 0.05, Borrows: true},
+	}
+}
+
+func sectionOf(k *saidKey) int {
+	switch {
+	case k.verdict == Undeliverable:
+		return negative
+	case k.verdict == Deliverable && !k.catchAll:
+		return positive
+	case k.verdict == Deliverable, k.verdict == Risky:
+		return doubtful
+	}
+	return temporary
+}
+
+const (
+	// recordCost is what a record takes in a cache.Table, measured by BenchmarkMemoryPerEntry.
+	recordCost = 180
+	// wordsShare is the part of memory, as a divisor, for the texts of replies.
+	wordsShare = 8
+)
+
+// memory is what is known, by the key of the address: in memory, bounded in octets, and in the store
+// behind it, which may be nil. What only the store knows comes into memory when it is asked for.
 type memory struct {
-	positive  *cache.Cache[Result] // Deliverable and Risky
-	negative  *cache.Cache[Result] // Undeliverable
-	temporary *cache.Cache[Result] // Unknown
+	hasher cache.Hasher
+	table  *cache.Table[record]
+	words  [sections]words
+	store  *cache.Store
 }
 
-func newMemory(size int) *memory {
-	return &memory{
-		positive:  cache.New[Result](size),
-		negative:  cache.New[Result](size),
-		temporary: cache.New[Result](size / 2),
+// newMemory returns a memory of about this many octets.
+func newMemory(octets int64, store *cache.Store) *memory {
+	m := &memory{hasher: cache.NewHasher(), store: store}
+	for i := range m.words {
+		m.words[i].table = make(map[saidKey]*said)
+	}
+	m.table = cache.NewTable(recordsIn(octets), memorySections(),
+		func(r *record, now int64) bool { return r.alive(now) },
+		func(section int, r record) { m.words[section].release(r.said) })
+	m.boundWords(octets)
+	return m
+}
+
+func recordsIn(octets int64) int { return int((octets - octets/wordsShare) / recordCost) }
+
+// octetsFor is the memory that has place for this many deliverable mailboxes.
+func octetsFor(mailboxes int) int64 {
+	share := memorySections()[positive].Share
+	return int64(float64(mailboxes*recordCost) * wordsShare / (wordsShare - 1) / share)
+}
+
+func (m *memory) boundWords(octets int64) {
+	for i, s := range memorySections() {
+		w := &m.words[i]
+		w.mu.Lock()
+		w.most = int(float64(octets/wordsShare) * max(s.Share, 0.1))
+		w.mu.Unlock()
 	}
 }
 
-func (m *memory) resize(size int) {
-	m.positive.Resize(size)
-	m.negative.Resize(size)
-	m.temporary.Resize(size / 2)
+func (m *memory) resize(octets int64) {
+	m.table.Resize(recordsIn(octets))
+	m.boundWords(octets)
 }
 
-func (m *memory) section(v Verdict) *cache.Cache[Result] {
-	switch v {
-	case Deliverable, Risky:
-		return m.positive
-	case Undeliverable:
-		return m.negative
-	default:
-		return m.temporary
-	}
+// lens counts the records of each kind, expired ones that were not swept yet included.
+func (m *memory) lens() (deliverable, undeliverable, unknown int) {
+	return m.table.Len(positive) + m.table.Len(doubtful), m.table.Len(negative), m.table.Len(temporary)
 }
 
-func (m *memory) get(key string, now time.Time) (cache.Entry[Result], bool) {
-	if e, ok := m.positive.Get(key, now); ok {
-		return e, true
-	}
-	if e, ok := m.negative.Get(key, now); ok {
-		return e, true
-	}
-	return m.temporary.Get(key, now)
+func splitKey(key string) (local, domain string) {
+	at := strings.LastIndexByte(key, '@')
+	return key[:max(0, at)], key[at+1:]
 }
 
-// put stores e in the section of its verdict and removes what the others have. An
-// address has one flight, so nobody else puts it at the same time.
-func (m *memory) put(key string, e cache.Entry[Result]) {
-	section := m.section(e.Value.Verdict)
-	section.Put(key, e)
-	for _, other := range []*cache.Cache[Result]{m.positive, m.negative, m.temporary} {
-		if other != section {
-			other.Delete(key)
+func (m *memory) hash(key string) cache.Hash { return m.hasher.Hash(splitKey(key)) }
+
+func (m *memory) get(key string, now time.Time) (e cache.Entry[Result], ok bool) {
+	ok = m.read(key, now, &e)
+	return e, ok
+}
+
+// read is get without a copy.
+func (m *memory) read(key string, now time.Time, e *cache.Entry[Result]) bool {
+	var r record
+	h := m.hash(key)
+	if !m.table.Get(h, now.UnixNano(), &r) {
+		if m.store == nil {
+			return false
 		}
+		var k saidKey
+		if r, k, _ = m.load(key); !r.alive(now.UnixNano()) {
+			return false
+		}
+		r = m.keep(h, r, k)
 	}
+	r.entry(e)
+	return true
+}
+
+// keep puts a record into memory, and returns it with its said.
+func (m *memory) keep(h cache.Hash, r record, k saidKey) record {
+	section := sectionOf(&k)
+	r.said = m.words[section].take(k)
+	m.table.Put(h, section, r)
+	return r
+}
+
+// put stores e in memory and in the store. An address has one flight, so nobody else puts it at the
+// same time.
+func (m *memory) put(key string, e cache.Entry[Result]) {
+	local, domain := splitKey(key)
+	k := keyOfSaid(&e.Value, masked(e.Value.Reply, local, domain))
+	r := m.keep(m.hasher.Hash(local, domain), newRecord(&e), k)
+	m.save(key, &r)
 }
 
 func (m *memory) forget(key string) {
-	m.positive.Delete(key)
-	m.negative.Delete(key)
-	m.temporary.Delete(key)
+	m.table.Delete(m.hash(key))
+	m.unsave(key)
 }
 
-func (m *memory) sweep(now time.Time) {
-	m.positive.Sweep(now)
-	m.negative.Sweep(now)
-	m.temporary.Sweep(now)
+// forgetDomain drops all that is known of a domain and of its mailboxes.
+func (m *memory) forgetDomain(domain string) {
+	m.table.DeleteDomain(m.hasher.Hash("", domain))
+	m.store.EraseDomain(domain)
 }
+
+func (m *memory) sweep(now time.Time) { m.table.Sweep(now.UnixNano()) }
 
 // learn keeps the answer r of a flight, made at now.
 //
@@ -85,12 +166,12 @@ func (m *memory) learn(key string, r Result, refresh, expire time.Duration, now 
 		switch {
 		case ok && (old.Value.Verdict == Deliverable || old.Value.Verdict == Risky):
 			old.Refresh = now.Add(max(expire, dnsRetry))
-			m.positive.Put(key, old)
+			m.put(key, old)
 			return
 		case ok && old.Value.Verdict == Undeliverable && !aboutMailbox(r):
 			return
 		case ok && old.Value.Verdict == Undeliverable:
-			m.negative.Delete(key)
+			m.forget(key)
 		}
 	}
 	if expire <= 0 {
@@ -101,4 +182,10 @@ func (m *memory) learn(key string, r Result, refresh, expire time.Duration, now 
 	m.put(key, cache.Entry[Result]{
 		Value: r, Stored: now, Refresh: now.Add(refresh), Expire: r.Expire,
 	})
+}
+
+// ForgetDomain drops what is known of a domain and of all its mailboxes, in memory and on disk, for
+// the next question to ask anew. The domain is taken in any case, as A-labels.
+func (v *Verifier) ForgetDomain(domain string) {
+	v.memory.forgetDomain(strings.ToLower(strings.TrimSuffix(domain, ".")))
 }

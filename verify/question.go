@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
+	"github.com/rcptgate/rcptgate/verify/cache"
 )
 
 // Question is one recipient to be verified, and on whose behalf.
@@ -55,7 +56,9 @@ type Config struct {
 	NegativeExpire  time.Duration // longest life of a proof without an answer; 0: 24 h
 	NegativeRefresh time.Duration // older than this it is asked again in line; 0: 1 h
 	TemporaryExpire time.Duration // what is not known is not asked again; 0: 5 minutes
-	CacheSize       int           // mailboxes remembered as deliverable; 0: 100 000
+	CacheSize       int           // mailboxes remembered as deliverable; 0: by CacheOctets
+	CacheOctets     int64         // memory for verdicts; 0: by CacheSize, or 64 MiB
+	Store           *cache.Store  // what outlives the process; nil: memory only
 
 	// MaxFlights bounds the recipients that are being asked about at one time,
 	// waited for or not; beyond it the verdict is unknown, local_limit. One domain
@@ -73,7 +76,7 @@ func (c Config) withDefaults() Config {
 	c.NegativeExpire = cmp.Or(c.NegativeExpire, 24*time.Hour)
 	c.NegativeRefresh = cmp.Or(c.NegativeRefresh, time.Hour)
 	c.TemporaryExpire = cmp.Or(c.TemporaryExpire, 5*time.Minute)
-	c.CacheSize = cmp.Or(c.CacheSize, 100_000)
+	c.CacheOctets = cmp.Or(c.CacheOctets, octetsFor(c.CacheSize), 64<<20)
 	c.MaxFlights = cmp.Or(c.MaxFlights, 2000)
 	c.Helo = strings.TrimSuffix(c.Helo, ".")
 	if c.FallbackSender.IsNull() {

@@ -32,7 +32,7 @@ func newSettings(cfg Config, resolver *mx.Resolver, pool *probe.Pool) *settings 
 	}
 }
 
-// Reconfigure changes all but Config.Log, for questions from now on. What is known stays known
+// Reconfigure changes all but Config.Log and Config.Store, for questions from now on. What is known stays known
 // until the end that it was given, and the breaker and the pauses of mail servers stay as they are.
 //
 // Flights that are under way end as they began. drained waits for them, or until ctx ends: only
@@ -46,8 +46,8 @@ func (v *Verifier) Reconfigure(
 	v.settings.Store(set)
 	flights := v.snapshot()
 	v.mu.Unlock()
-	if before.cfg.CacheSize != set.cfg.CacheSize {
-		v.memory.resize(set.cfg.CacheSize)
+	if before.cfg.CacheOctets != set.cfg.CacheOctets {
+		v.memory.resize(set.cfg.CacheOctets)
 	}
 	return func(ctx context.Context) { _ = await(ctx, flights) }
 }
@@ -88,9 +88,9 @@ func (v *Verifier) Stats() Stats {
 	v.mu.Lock()
 	flights := len(v.flights)
 	v.mu.Unlock()
+	deliverable, undeliverable, unknown := v.memory.lens()
 	return Stats{
-		Flights: flights, Deliverable: v.memory.positive.Len(),
-		Undeliverable: v.memory.negative.Len(), Unknown: v.memory.temporary.Len(),
+		Flights: flights, Deliverable: deliverable, Undeliverable: undeliverable, Unknown: unknown,
 	}
 }
 

@@ -45,7 +45,7 @@ func New(cfg Config, resolver *mx.Resolver, pool *probe.Pool) *Verifier {
 	base, cancel := context.WithCancel(context.Background())
 	v := &Verifier{
 		log:    set.cfg.Log,
-		memory: newMemory(set.cfg.CacheSize), standing: newStanding(set.cfg.Log),
+		memory: newMemory(set.cfg.CacheOctets, set.cfg.Store), standing: newStanding(set.cfg.Log),
 		breaker: newBreaker(set.cfg.Log),
 		base:    base, cancel: cancel,
 		flights: make(map[string]*flight), perDomain: make(map[string]int),

@@ -104,10 +104,12 @@ type Store struct {
 	fixed  bool        // keys do not change any more; touched by run only
 	buried []time.Time // when files have died; touched by run only
 
-	file atomic.Pointer[file] // nil: running without
-	wake chan struct{}        // there is something for run to do
-	stop chan struct{}        // closed by Close
-	cut  chan struct{}        // closed when Close cannot wait any longer
+	file       atomic.Pointer[file] // nil: running without
+	generation atomic.Uint32
+
+	wake chan struct{} // there is something for run to do
+	stop chan struct{} // closed by Close
+	cut  chan struct{} // closed when Close cannot wait any longer
 	end  sync.Once
 	done chan struct{} // closed when run has returned
 
@@ -140,9 +142,15 @@ func OpenExisting(path string, cfg StoreConfig) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.file.Store(f)
+	s.adopt(f)
 	go s.run(time.Time{})
 	return s, nil
+}
+
+// adopt makes f the file in use.
+func (s *Store) adopt(f *file) {
+	s.generation.Add(1)
+	s.file.Store(f)
 }
 
 func newStore(path string, cfg StoreConfig) *Store {
@@ -271,12 +279,20 @@ func (s *Store) sawGarbled(f *file, b Bucket, key []byte) {
 }
 
 // Put stores a value until expire, soon. It never waits. What is too large (a key of more than 64
-// octets, a value of more than 4096) or too much is dropped, and counted.
-func (s *Store) Put(b Bucket, key, value []byte, expire time.Time) {
+// octets, a value of more than 4096) or too much is dropped, and counted; taken is false then.
+func (s *Store) Put(b Bucket, key, value []byte, expire time.Time) (taken bool) {
 	if s == nil {
-		return
+		return false
 	}
-	s.add(b, key, op{value: bytes.Clone(value), expire: seconds(expire)})
+	return s.add(b, key, op{value: bytes.Clone(value), expire: seconds(expire)})
+}
+
+// Generation counts the files that were opened: when it changes, what was put before may be gone.
+func (s *Store) Generation() uint32 {
+	if s == nil {
+		return 0
+	}
+	return s.generation.Load()
 }
 
 // Delete forgets a value.
@@ -287,17 +303,18 @@ func (s *Store) Delete(b Bucket, key []byte) {
 	s.add(b, key, op{deleted: true})
 }
 
-func (s *Store) add(b Bucket, key []byte, o op) {
+func (s *Store) add(b Bucket, key []byte, o op) (taken bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if b == 0 || b >= bucketEnd || len(key) == 0 || len(key) > maxKey || len(o.value) > maxValue ||
 		!s.pending.add(b, key, o, s.cfg.MaxPending) {
 		s.dropped++
-		return
+		return false
 	}
 	if n := len(s.pending.ops); n == 1 || n == s.cfg.FlushCount {
 		s.kick()
 	}
+	return true
 }
 
 // EraseDomain forgets all that is kept of a domain and of its addresses, by the prefix of their keys.

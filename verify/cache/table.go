@@ -9,8 +9,12 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// tableShards suits as many CPUs as a gate may have: each list is locked for some 100 ns a look-up.
-const tableShards = 64
+// maxShards suits as many CPUs as a gate may have: a shard is locked for some 100 ns a look-up. In a
+// small table there are fewer, with minShard values each.
+const (
+	maxShards = 64
+	minShard  = 64
+)
 
 // Hash stands for an address in memory: its domain and its local part, hashed with a seed of the
 // process. Two addresses of one domain are taken for each other with a probability of 2⁻⁶⁴, which
@@ -43,7 +47,7 @@ type Section struct {
 type Table[V any] struct {
 	sections []Section
 	alive    func(v *V, now int64) bool
-	shards   [tableShards]tableShard[V]
+	shards   []tableShard[V] // a power of two of them
 }
 
 type tableShard[V any] struct {
@@ -59,7 +63,11 @@ type tableShard[V any] struct {
 func NewTable[V any](
 	size int, sections []Section, alive func(v *V, now int64) bool, let func(section int, v V),
 ) *Table[V] {
-	t := &Table[V]{sections: sections, alive: alive}
+	n := 1
+	for n < maxShards && size/n >= 2*minShard {
+		n *= 2
+	}
+	t := &Table[V]{sections: sections, alive: alive, shards: make([]tableShard[V], n)}
 	for i := range t.shards {
 		s := &t.shards[i]
 		for section := range sections {
@@ -71,14 +79,14 @@ func NewTable[V any](
 			list, _ := simplelru.NewLRU(math.MaxInt, evict)
 			s.lists = append(s.lists, list)
 		}
-		s.bound(size, sections)
+		s.bound(size/n, sections)
 	}
 	return t
 }
 
-// bound sets the sizes. Each section has one place at least.
+// bound sets the sizes of a shard. Each section has one place at least.
 func (s *tableShard[V]) bound(size int, sections []Section) {
-	s.most = max(len(sections), (size+tableShards-1)/tableShards)
+	s.most = max(len(sections), size)
 	s.own = make([]int, len(sections))
 	for i, section := range sections {
 		s.own[i] = max(1, int(float64(s.most)*section.Share))
@@ -87,7 +95,7 @@ func (s *tableShard[V]) bound(size int, sections []Section) {
 
 // shard goes by both hashes: many addresses have one domain, and many domains have an info@.
 func (t *Table[V]) shard(h Hash) *tableShard[V] {
-	return &t.shards[(h.domain^bits.RotateLeft64(h.local, 32))%tableShards]
+	return &t.shards[(h.domain^bits.RotateLeft64(h.local, 32))&uint64(len(t.shards)-1)]
 }
 
 // Get copies the value of h to v, unless it has expired at now.
@@ -162,7 +170,7 @@ func (t *Table[V]) Resize(size int) {
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.mu.Lock()
-		s.bound(size, t.sections)
+		s.bound(size/len(t.shards), t.sections)
 		for i, list := range s.lists {
 			for !t.sections[i].Borrows && list.Len() > s.own[i] {
 				list.RemoveOldest()

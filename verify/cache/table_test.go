@@ -108,7 +108,7 @@ func TestTableSpreads(t *testing.T) {
 
 func TestTableConcurrent(*testing.T) {
 	hasher := cache.NewHasher()
-	c := cache.NewTable[small](64, one(), alive, func(int, small) {})
+	c := cache.NewTable[small](640, one(), alive, func(int, small) {})
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {

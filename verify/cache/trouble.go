@@ -78,7 +78,7 @@ func (s *Store) Status() (ok bool, detail string) {
 func (s *Store) open(now time.Time) time.Time {
 	f, err := s.openOrBegin(now)
 	if err == nil {
-		s.file.Store(f)
+		s.adopt(f)
 		s.report(trouble{})
 		return time.Time{}
 	}
