@@ -18,12 +18,14 @@ const (
 // headerListener takes the PROXY protocol header (v1 or v2) off connections from some
 // networks. A header is waited for beside Accept, so that a peer that sends none holds up
 // nobody; without a valid one the connection is closed. Other peers pass as they are:
-// their octets are never taken for a header.
+// their octets are never taken for a header. Until the first of those networks comes, nothing
+// stands between the caller of Accept and the socket.
 type headerListener struct {
 	net.Listener
 	networks func() []netip.Prefix
 	event    func(kind string, remote net.Addr, err error)
 
+	beside bool // accept runs; only for Accept, which is for one caller at a time
 	conns  chan net.Conn
 	errs   chan error
 	closed chan struct{}
@@ -37,13 +39,11 @@ var errNoHeader = errors.New("no valid PROXY protocol header, although the peer 
 func newHeaderListener(
 	l net.Listener, networks func() []netip.Prefix, event func(string, net.Addr, error),
 ) *headerListener {
-	h := &headerListener{
+	return &headerListener{
 		Listener: l, networks: networks, event: event,
 		conns: make(chan net.Conn), errs: make(chan error),
 		closed: make(chan struct{}), slots: make(chan struct{}, maxHeaders),
 	}
-	go h.accept()
-	return h
 }
 
 // accept runs until the listener is closed.
@@ -60,17 +60,22 @@ func (h *headerListener) accept() {
 			}
 			continue
 		}
-		if !h.expects(nc.RemoteAddr()) {
+		if h.expects(nc.RemoteAddr()) {
+			h.await(nc)
+		} else {
 			h.deliver(nc)
-			continue
 		}
-		select {
-		case h.slots <- struct{}{}:
-			go h.header(nc)
-		default:
-			h.event("too_many", nc.RemoteAddr(), errors.New("too many connections without a PROXY header"))
-			_ = nc.Close()
-		}
+	}
+}
+
+// await has a header waited for.
+func (h *headerListener) await(nc net.Conn) {
+	select {
+	case h.slots <- struct{}{}:
+		go h.header(nc)
+	default:
+		h.event("too_many", nc.RemoteAddr(), errors.New("too many connections without a PROXY header"))
+		_ = nc.Close()
 	}
 }
 
@@ -116,6 +121,15 @@ func (h *headerListener) expects(a net.Addr) bool {
 
 // Accept returns the next connection whose header, if it needs one, has come.
 func (h *headerListener) Accept() (net.Conn, error) {
+	if !h.beside {
+		nc, err := h.Listener.Accept()
+		if err != nil || !h.expects(nc.RemoteAddr()) {
+			return nc, err
+		}
+		h.beside = true
+		h.await(nc)
+		go h.accept()
+	}
 	select {
 	case nc := <-h.conns:
 		return nc, nil

@@ -164,7 +164,9 @@ func listen(ctx context.Context, endpoint config.Endpoint) (net.Listener, error)
 			return nil, listenFailure(endpoint, err)
 		}
 	}
-	l, err := new(net.ListenConfig).Listen(ctx, network, address)
+	var lc net.ListenConfig
+	keepAlive(&lc)
+	l, err := lc.Listen(ctx, network, address)
 	if err != nil {
 		return nil, listenFailure(endpoint, err)
 	}
