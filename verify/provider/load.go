@@ -53,7 +53,16 @@ type document map[string]map[string]any
 // Load returns the built-in profiles with the administrator's documents laid over them, in order.
 // The error joins all faults, each an [*Error].
 func Load(overrides ...[]byte) (*Table, error) {
-	l := loader{merged: document{}, origin: map[string]int{}}
+	l, err := builtin()
+	if err != nil {
+		return nil, err
+	}
+	return l.load(overrides...)
+}
+
+// builtin reads the profiles that come with the program.
+func builtin() (*loader, error) {
+	l := &loader{merged: document{}, origin: map[string]int{}}
 	files, err := fs.Glob(embedded, "profiles/*.toml")
 	if err != nil {
 		return nil, err
@@ -65,21 +74,25 @@ func Load(overrides ...[]byte) (*Table, error) {
 		}
 		l.merge(data, 0)
 	}
+	return l, nil
+}
+
+func (l *loader) load(overrides ...[]byte) (*Table, error) {
 	for i, data := range overrides {
 		l.merge(data, 1+i)
 	}
 	t := l.build()
-	if len(l.faults) > 0 {
-		slices.SortStableFunc(l.faults, func(a, b *Error) int {
-			return cmp.Or(strings.Compare(a.Profile, b.Profile), strings.Compare(a.Key, b.Key))
-		})
-		joined := make([]error, len(l.faults))
-		for i, f := range l.faults {
-			joined[i] = f
-		}
-		return nil, errors.Join(joined...)
+	if len(l.faults) == 0 {
+		return t, nil
 	}
-	return t, nil
+	slices.SortStableFunc(l.faults, func(a, b *Error) int {
+		return cmp.Or(strings.Compare(a.Profile, b.Profile), strings.Compare(a.Key, b.Key))
+	})
+	joined := make([]error, len(l.faults))
+	for i, f := range l.faults {
+		joined[i] = f
+	}
+	return nil, errors.Join(joined...)
 }
 
 type loader struct {

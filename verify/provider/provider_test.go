@@ -3,6 +3,7 @@ package provider
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -344,8 +345,17 @@ func FuzzLoad(f *testing.F) {
 	}
 	f.Add("[new]\nmx = [\"*.mx.example.com\", \"a*b.example.net\"]\nlimits = { burst = 3 }\nfold.plus = true")
 	f.Add("[google]\nlimits.connections = -1\n[x]\ny = [[1]]\n[[z]]\na = 1979-05-27T07:32:00Z")
-	f.Fuzz(func(t *testing.T, document string) {
-		table, err := Load([]byte(document))
+	base, err := builtin()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		merged := document{}
+		for name, values := range base.merged {
+			merged[name] = maps.Clone(values)
+		}
+		l := loader{merged: merged, origin: maps.Clone(base.origin)}
+		table, err := l.load([]byte(text))
 		if err != nil {
 			for i := range len(err.Error()) {
 				if c := err.Error()[i]; c != '\n' && (c < 0x20 || c >= 0x7f) {
@@ -391,5 +401,13 @@ func BenchmarkByBanner(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		table.ByBanner("mx.example.com ESMTP Postfix (Debian/GNU)\nmx.example.com")
+	}
+}
+
+func BenchmarkLoad(b *testing.B) {
+	for b.Loop() {
+		if _, err := Load(); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
