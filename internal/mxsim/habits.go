@@ -87,10 +87,7 @@ type guarded struct {
 
 // Behaviour returns the habit; that of one Guard has one memory wherever it is used.
 func (g *Guard) Behaviour() Behaviour {
-	text := g.Text
-	if text == "" {
-		text = "554 5.7.1 {host}: too many unknown recipients from {peer}; no more mail from you"
-	}
+	text := g.text()
 	return func(s *Session, e Event) (Answer, bool) {
 		g.mu.Lock()
 		defer g.mu.Unlock()
@@ -124,6 +121,13 @@ func (g *Guard) Behaviour() Behaviour {
 		c.heard++
 		return Say(text), true
 	}
+}
+
+func (g *Guard) text() string {
+	if g.Text != "" {
+		return g.Text
+	}
+	return "554 5.7.1 {host}: too many unknown recipients from {peer}; no more mail from you"
 }
 
 // Blocked returns how many clients are blocked, and how many commands of theirs were refused.

@@ -223,7 +223,7 @@ func Orange() *Wording {
 func Comcast() *Wording {
 	w := Postfix()
 	w.Banner = "220 resimta-po-01v.sys.comcast.net resimta-po-01v.sys.comcast.net comcast ESMTP server ready"
-	w.Unknown = "550 5.1.1 <{rcpt}> Account not available"
+	w.Unknown = "550 5.1.1 <{rcpt}> recipient mailbox unallocated"
 	w.Busy = "452 4.1.1 <{rcpt}> too many recent messages"
 	return w
 }
