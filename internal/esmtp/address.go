@@ -103,7 +103,8 @@ func (a Address) Redacted() string {
 		return "<>"
 	}
 	_, n := utf8.DecodeRuneInString(a.local)
-	dst := append(AppendEscaped(nil, a.local[:n], true), "…"...)
+	var room [80]byte // most need no more
+	dst := append(AppendEscaped(room[:0], a.local[:n], true), "…"...)
 	if a.ascii != "" {
 		dst = append(append(dst, '@'), a.ascii...)
 	}
@@ -172,8 +173,10 @@ func parseMailbox(s string, utf8OK bool, maxLocal int) (Address, *addressFault) 
 
 // checkLength bounds what is written: quotes count, and both spellings of the domain.
 func checkLength(a Address, maxLocal int) *addressFault {
-	var buf [MaxPath]byte // more than that is allocated, and too long
-	local := len(appendLocal(buf[:0], a.local))
+	local := len(a.local)
+	if !isDotString(a.local) {
+		local = len(appendLocal(nil, a.local))
+	}
 	if local > maxLocal {
 		return &addressFault{detail: "the local part is longer than 64 octets"}
 	}

@@ -82,10 +82,12 @@ func checkName(s string) *addressFault {
 		}
 		last = label
 	}
-	if strings.Trim(last, "0123456789") == "" {
-		return &addressFault{detail: "the domain ends with a number: write an IP address in brackets"}
+	for i := range len(last) {
+		if last[i] < '0' || last[i] > '9' {
+			return nil
+		}
 	}
-	return nil
+	return &addressFault{detail: "the domain ends with a number: write an IP address in brackets"}
 }
 
 func checkLabel(label string) *addressFault {

@@ -19,8 +19,15 @@ func AppendEscaped(dst []byte, s string, keepUTF8 bool) []byte {
 // appendEscaped is AppendEscaped that stops before it has written more than limit octets, never
 // within a character or an escape. A negative limit is none.
 func appendEscaped(dst []byte, s string, keepUTF8 bool, limit int) []byte {
-	start := len(dst)
-	for i := 0; i < len(s); {
+	start, i := len(dst), 0
+	for i < len(s) && s[i] >= ' ' && s[i] <= '~' {
+		i++
+	}
+	if limit >= 0 {
+		i = min(i, limit)
+	}
+	dst = append(dst, s[:i]...) // mostly all of it
+	for i < len(s) {
 		c, size, width := s[i], 1, 1
 		keep := c >= ' ' && c <= '~'
 		if c >= utf8.RuneSelf && keepUTF8 {

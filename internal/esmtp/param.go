@@ -22,6 +22,9 @@ type Param struct {
 
 // splitParams splits at blanks, which nothing hides.
 func splitParams(s string) []Param {
+	if s == "" {
+		return nil // as most commands
+	}
 	var params []Param
 	for word := range strings.FieldsFuncSeq(s, func(r rune) bool { return r == ' ' || r == '\t' }) {
 		var p Param

@@ -130,7 +130,8 @@ func (r Reply) String() string {
 	if r.IsZero() {
 		return ""
 	}
-	dst := strconv.AppendInt(nil, int64(r.Code), 10)
+	var room [128]byte // most need no more
+	dst := strconv.AppendInt(room[:0], int64(r.Code), 10)
 	for i, line := range r.Lines {
 		if i > 0 {
 			dst = append(dst, " /"...)
