@@ -193,6 +193,14 @@ func RefusalLimit(n int) Behaviour {
 	}
 }
 
+// ErrorDelay waits before the reply to each command of a connection once n recipients were refused,
+// as Postfix does at smtpd_soft_error_limit.
+func ErrorDelay(n int, delay time.Duration) Behaviour {
+	return func(s *Session, e Event) (Answer, bool) {
+		return Answer{Delay: delay, pass: true}, e.Stage != Body && e.Stage != Quit && s.Refused >= n
+	}
+}
+
 // CommandLimit ends the connection with 421 at the command after n.
 func CommandLimit(n int) Behaviour {
 	return func(s *Session, _ Event) (Answer, bool) {

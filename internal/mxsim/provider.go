@@ -293,7 +293,7 @@ func Providers() []Provider {
 		{
 			Name: "postfix", Title: "Postfix with Postgrey", Wording: Postfix, TLS: TLS,
 			MX: []string{"mx.{domain}.test"}, Habits: func() []Behaviour {
-				return some(RefusalLimit(20), Greylist(5*time.Minute))
+				return some(RefusalLimit(20), ErrorDelay(10, time.Second), Greylist(5*time.Minute))
 			},
 		},
 		{Name: "exim", Title: "Exim", Wording: Exim, MX: []string{"mail.{domain}.test"}, Habits: none},

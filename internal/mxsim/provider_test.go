@@ -214,6 +214,24 @@ func TestSharedHosts(t *testing.T) {
 	})
 }
 
+// TestErrorDelay: the reply to a client that made enough mistakes takes its time.
+func TestErrorDelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := mxsim.New(mxsim.Config{})
+		defer w.Close()
+		w.Add(simple(mxsim.ErrorDelay(2, time.Second)))
+		p := hello(t, w)
+		begin := time.Now()
+		for range 4 { // the third and fourth wait
+			p.say("RCPT TO:<nobody@example.com>", "550")
+		}
+		p.say("QUIT", "221")
+		if took := time.Since(begin); took != 2*time.Second {
+			t.Errorf("four refusals took %v", took)
+		}
+	})
+}
+
 func TestHabits(t *testing.T) {
 	const mail, rset = "MAIL FROM:<s@example.net>", "RSET"
 	const anna, nobody = "RCPT TO:<anna@example.com>", "RCPT TO:<nobody@example.com>"

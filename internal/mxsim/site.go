@@ -211,6 +211,9 @@ func (h *Host) join(s *Site) {
 func (h *Host) siteOf(domain string) *Site {
 	h.recordMu.Lock()
 	defer h.recordMu.Unlock()
+	if len(h.sites) < 2 {
+		return h.site
+	}
 	for _, s := range slices.Backward(h.sites) {
 		if s.has(domain) {
 			return s
