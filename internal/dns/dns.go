@@ -135,6 +135,10 @@ const (
 	defaultTries     = 2
 	defaultCacheSize = 10000
 
+	// familyGrace is how long the addresses of one family wait for the other's. Happy Eyeballs waits
+	// 50 ms (RFC 8305 section 3) for AAAA only; mail has more time, and both families are wanted.
+	familyGrace = 250 * time.Millisecond
+
 	maxServers = 3 // as MAXNS of resolv.conf(5)
 	maxQueries = 2000
 )
@@ -243,22 +247,49 @@ func (r *Resolver) PTR(ctx context.Context, addr netip.Addr) Answer {
 // Addrs asks for the A and AAAA records of name side by side. ctx bounds the wait of the caller
 // only.
 //
-// Addresses of one family are an answer even if the other question failed. Without any address, a
-// failure of either makes the whole a Failure, and NXDomain needs both to say so: a server that
-// denies the name for one type and not for the other contradicts itself, which is no proof.
+// Addresses of one family are an answer even if the other question failed, or has no answer a
+// quarter of a second later: some name servers drop queries for AAAA. The late answer fills the
+// cache. Without any address, a failure of either makes the whole a Failure, and NXDomain needs both
+// to say so: a server that denies the name for one type and not for the other contradicts itself,
+// which is no proof.
 func (r *Resolver) Addrs(ctx context.Context, name string) Answer {
-	other := make(chan Answer, 1)
-	go func() { other <- r.ask(ctx, name, mdns.TypeAAAA) }()
-	return merge(r.ask(ctx, name, mdns.TypeA), <-other)
+	v4, v6 := r.begin(ctx, name, mdns.TypeA), r.begin(ctx, name, mdns.TypeAAAA)
+	var grace <-chan time.Time
+	for {
+		// Both are looked at: the channel of an answer that was not taken would wake us again and again.
+		ready4, ready6 := v4.ready(), v6.ready()
+		if ready4 && ready6 {
+			break
+		}
+		if grace == nil && len(v4.answer.Addrs)+len(v6.answer.Addrs) > 0 {
+			timer := time.NewTimer(familyGrace)
+			defer timer.Stop()
+			grace = timer.C
+		}
+		select {
+		case <-v4.wait():
+			continue
+		case <-v6.wait():
+			continue
+		case <-grace:
+		case <-ctx.Done():
+		}
+		break
+	}
+	return merge(v4.result(ctx), v6.result(ctx))
 }
 
 // merge joins the answers for A and AAAA of one name.
 func merge(a, aaaa Answer) Answer {
 	m := Answer{TTL: min(a.TTL, aaaa.TTL), Server: a.Server}
+	if m.Server == "" {
+		m.Server = aaaa.Server
+	}
 	m.Addrs = append(append([]netip.Addr(nil), a.Addrs...), aaaa.Addrs...)
 	switch {
 	case len(m.Addrs) > 0:
 		m.Status = NoError
+		m.TTL = max(m.TTL, minTTL) // one that is not there yet has none
 	case a.Status == Failure:
 		m.Detail = a.Detail
 	case aaaa.Status == Failure:
@@ -273,20 +304,62 @@ func merge(a, aaaa Answer) Answer {
 
 // ask answers from the cache, or joins or starts the query for (name, qtype).
 func (r *Resolver) ask(ctx context.Context, name string, qtype uint16) Answer {
+	p := r.begin(ctx, name, qtype)
+	if !p.ready() {
+		select {
+		case <-p.wait():
+		case <-ctx.Done():
+		}
+	}
+	return p.result(ctx)
+}
+
+// pending is a question whose answer is there, or under way in flight.
+type pending struct {
+	flight *flight // nil: answer is there
+	answer Answer
+}
+
+func (r *Resolver) begin(ctx context.Context, name string, qtype uint16) pending {
 	q, ok := newQuestion(name, qtype)
 	if !ok {
-		return Answer{Status: Failure, Detail: "not a name that DNS can be asked for"}
+		return pending{answer: Answer{Detail: "not a name that DNS can be asked for"}}
 	}
 	f, answer := r.join(ctx, q)
-	if f == nil {
-		return answer
+	return pending{flight: f, answer: answer}
+}
+
+// ready reports whether the answer is there, and takes it.
+func (p *pending) ready() bool {
+	if p.flight == nil {
+		return true
 	}
 	select {
-	case <-f.done:
-		return f.answer
-	case <-ctx.Done():
-		return Answer{Status: Failure, Detail: "no answer yet: " + ctx.Err().Error()}
+	case <-p.flight.done:
+		p.answer, p.flight = p.flight.answer, nil
+		return true
+	default:
+		return false
 	}
+}
+
+// wait returns what is closed when the answer comes; nil, which never is, if it is there.
+func (p *pending) wait() <-chan struct{} {
+	if p.flight == nil {
+		return nil
+	}
+	return p.flight.done
+}
+
+// result is the answer, or that there is none.
+func (p *pending) result(ctx context.Context) Answer {
+	switch {
+	case p.ready():
+		return p.answer
+	case ctx.Err() != nil:
+		return Answer{Detail: "no answer yet: " + ctx.Err().Error()}
+	}
+	return Answer{Detail: "no answer yet"}
 }
 
 // join returns the query to wait for, or, when there is nothing to wait for, the answer.

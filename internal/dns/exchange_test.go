@@ -136,14 +136,7 @@ func TestRealSockets(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", pc.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	pc, l := listenBoth(t)
 	for _, s := range []*mdns.Server{
 		{PacketConn: pc, Handler: handler}, {Listener: l, Handler: handler},
 	} {
@@ -213,4 +206,22 @@ func TestQueriesEndByThemselves(t *testing.T) {
 			t.Errorf("took %v", took)
 		}
 	})
+}
+
+// listenBoth listens at one port for UDP and TCP. A port that is free for one may not be for the
+// other.
+func listenBoth(t *testing.T) (pc net.PacketConn, l net.Listener) {
+	t.Helper()
+	var err error
+	for range 20 {
+		if pc, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+		if l, err = net.Listen("tcp", pc.LocalAddr().String()); err == nil {
+			return pc, l
+		}
+		pc.Close()
+	}
+	t.Fatal(err)
+	return nil, nil
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -133,6 +134,57 @@ func TestSilentServersAreTriedInTurn(t *testing.T) {
 			t.Errorf("%d queries in %v, want 2 tries at 2 servers of 2 s", s.count(), took)
 		}
 	})
+}
+
+// A name server that drops the queries for one family must not hold up the other's addresses.
+func TestOneFamilyIsEnough(t *testing.T) {
+	for _, silent := range []uint16{mdns.TypeAAAA, mdns.TypeA} {
+		synctest.Test(t, func(t *testing.T) {
+			good := zone(t, "mx.test. 600 IN A 5.9.0.1", "mx.test. 600 IN AAAA 2a01::1",
+				"one.test. 600 IN MX 10 mx.test.")
+			var late atomic.Int64 // how late the silent family is; 0: for ever
+			s := &nameServer{reply: func(network string, q *mdns.Msg) [][]byte {
+				switch q.Question[0].Qtype {
+				case silent:
+					if late.Load() == 0 {
+						return nil
+					}
+					time.Sleep(time.Duration(late.Load()))
+				default:
+					time.Sleep(30 * time.Millisecond)
+				}
+				return good(network, q)
+			}}
+			r := s.resolver(t)
+			ask := func(name string) (Answer, time.Duration) {
+				start := time.Now()
+				a := r.Addrs(t.Context(), name)
+				return a, time.Since(start)
+			}
+			if a, took := ask("mx.test"); a.Status != NoError || len(a.Addrs) != 1 || a.Server == "" ||
+				a.TTL != minTTL || took != 280*time.Millisecond {
+				t.Errorf("silent: %+v after %v", a, took)
+			}
+			// No address: the silence is a failure, and it takes its time to tell.
+			if a, took := ask("one.test"); a.Status != Failure || took != 8*time.Second {
+				t.Errorf("nothing: %+v after %v", a, took)
+			}
+			time.Sleep(time.Hour)
+			late.Store(int64(time.Second))
+			if a, _ := ask("mx.test"); len(a.Addrs) != 1 {
+				t.Errorf("late: %+v", a)
+			}
+			time.Sleep(2 * time.Second)
+			if a, took := ask("mx.test"); len(a.Addrs) != 2 || took != 0 {
+				t.Errorf("the late answer is not in the cache: %+v after %v", a, took)
+			}
+			time.Sleep(time.Hour)
+			late.Store(int64(200 * time.Millisecond))
+			if a, took := ask("mx.test"); len(a.Addrs) != 2 || took != 200*time.Millisecond {
+				t.Errorf("within the grace: %+v after %v", a, took)
+			}
+		})
+	}
 }
 
 func TestDeadServerCostsItsTimeoutOnce(t *testing.T) {
