@@ -47,6 +47,8 @@ type transfer struct {
 	br        *bufio.Reader
 	connected time.Time
 	trouble   result // why the last host was left
+	last      *Host  // nil: no connection stood
+	lastAddr  string
 }
 
 // run tries the hosts in order. A host that cannot be reached or refuses to talk leads to the next.
@@ -59,6 +61,7 @@ func (t *transfer) run(ctx context.Context, rcpts []string) []result {
 		defer func() { _ = t.conn.Close() }()
 		return t.converse(rcpts)
 	}
+	t.host, t.addr = t.last, t.lastAddr
 	return t.all(rcpts, t.trouble.status, t.trouble.dsn, t.trouble.text)
 }
 
@@ -92,11 +95,13 @@ func (t *transfer) open(ctx context.Context, h *Host) bool {
 	defer cancel()
 	conn, err := t.d.c.Dial(ctx, "tcp", at)
 	if err != nil {
+		t.last = nil
 		t.trouble = result{status: deferred, dsn: "4.4.1", text: fmt.Sprintf(
 			"connect to %s[%s]:%d: %s", h.Name, ip, 25, connectError(err))}
 		return false
 	}
 	t.host, t.addr, t.conn, t.br = h, ip.String(), conn, bufio.NewReader(conn)
+	t.last, t.lastAddr = h, t.addr
 	t.d.count(h.Name, Tally{Connections: 1})
 	for _, command := range []string{"", "EHLO " + t.d.c.Helo} {
 		reply, err := t.exchange(command)

@@ -3,6 +3,7 @@ package mxsim_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net"
 	"regexp"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/mxsim"
+	"github.com/rcptgate/rcptgate/verify/feedback"
 )
 
 // mailLog collects lines.
@@ -102,7 +104,7 @@ func TestDelivery(t *testing.T) {
 			`relay=mx.grey.test[5.7.0.1]:25, dsn=4.7.1, status=deferred (host mx.grey.test[5.7.0.1] said: 450 4.7.1 <anna@grey.test>: Recipient address rejected: Greylisted, see http://postgrey.schweikert.ch/help/example.com.html (in reply to RCPT TO command))`,
 			`relay=mx.grey.test[5.7.0.1]:25, dsn=2.0.0, status=sent (250 2.0.0 Ok: queued as 000200000001)`,
 		},
-		"anna@banner.test": slices.Repeat([]string{`relay=none, dsn=4.7.1, status=deferred (host mx.banner.test[5.8.0.1] refused to talk to me: 554 5.7.1 mx.banner.test go away)`}, 3),
+		"anna@banner.test": slices.Repeat([]string{`relay=mx.banner.test[5.8.0.1]:25, dsn=4.7.1, status=deferred (host mx.banner.test[5.8.0.1] refused to talk to me: 554 5.7.1 mx.banner.test go away)`}, 3),
 		"anna@mail.test":   {`relay=mx.mail.test[5.9.0.1]:25, dsn=5.7.1, status=bounced (host mx.mail.test[5.9.0.1] said: 550 5.7.1 blocked (in reply to MAIL FROM command))`},
 		"anna@drop.test":   slices.Repeat([]string{`relay=mx.drop.test[5.10.0.1]:25, dsn=4.4.2, status=deferred (lost connection with mx.drop.test[5.10.0.1] while sending RCPT TO)`}, 3),
 		"anna@silent.test": slices.Repeat([]string{`relay=mx.silent.test[5.11.0.1]:25, dsn=4.4.2, status=deferred (conversation with mx.silent.test[5.11.0.1] timed out while sending MAIL FROM)`}, 3),
@@ -131,6 +133,7 @@ func TestDelivery(t *testing.T) {
 			}
 		}
 		checkLog(t, log, len(rcpts))
+		checkObservations(t, log)
 		checkOutcomes(t, d, w, len(rcpts))
 	})
 }
@@ -153,6 +156,40 @@ func checkLog(t *testing.T, log *mailLog, rcpts int) {
 	}
 	if n := strings.Count(whole, "status=expired"); n != 5 {
 		t.Errorf("%d expired, want 5", n)
+	}
+}
+
+// checkObservations reads the log as the gate does.
+func checkObservations(t *testing.T, log *mailLog) {
+	t.Helper()
+	parser, err := feedback.NewParser(feedback.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string][]string{}
+	for line := range strings.Lines(log.b.String()) {
+		if o, ok := parser.Line([]byte(strings.TrimSuffix(line, "\n"))); ok {
+			seen[o.Rcpt.String()] = append(seen[o.Rcpt.String()],
+				fmt.Sprintf("%s %s %s %d lines", o.Event, o.Stage, o.MX, len(o.Reply.Lines)))
+			if o.Sender.String() != "news@shop.example.org" || o.Recipients != 15 || o.QueueID == "" {
+				t.Errorf("observation %+v", o)
+			}
+		}
+	}
+	for rcpt, want := range map[string][]string{
+		"anna@ok.test":      {"delivered dot mx.ok.test 1 lines"},
+		"x@yahoo.test":      {"bounced dot mta5.am0.yahoodns.net 1 lines"},
+		"x@google.test":     {"bounced rcpt gmail-smtp-in.l.google.com 4 lines"},
+		"anna@grey.test":    {"deferred rcpt mx.grey.test 1 lines", "delivered dot mx.grey.test 1 lines"},
+		"anna@mail.test":    {"bounced mail mx.mail.test 1 lines"},
+		"anna@banner.test":  slices.Repeat([]string{"deferred connect mx.banner.test 1 lines"}, 3),
+		"anna@drop.test":    slices.Repeat([]string{"deferred rcpt mx.drop.test 0 lines"}, 3),
+		"nobody@twice.test": {"bounced rcpt mx.twice.test 1 lines"},
+		"anna@down.test":    nil, "anna@null.test": nil,
+	} {
+		if !slices.Equal(seen[rcpt], want) {
+			t.Errorf("%s: observed %q, want %q", rcpt, seen[rcpt], want)
+		}
 	}
 }
 
