@@ -11,8 +11,10 @@ import (
 	"github.com/rcptgate/rcptgate/proxy"
 	"github.com/rcptgate/rcptgate/proxy/relay"
 	"github.com/rcptgate/rcptgate/verify"
+	"github.com/rcptgate/rcptgate/verify/feedback"
 	"github.com/rcptgate/rcptgate/verify/mx"
 	"github.com/rcptgate/rcptgate/verify/probe"
+	"github.com/rcptgate/rcptgate/verify/provider"
 )
 
 // ProxyConfig is the configuration of the SMTP front, without its certificate and its hooks.
@@ -109,10 +111,25 @@ func (c *Config) VerifyConfig(log *slog.Logger) (verify.Config, error) {
 		NegativeExpire:  time.Duration(v.Cache.NegativeExpireTime),
 		NegativeRefresh: time.Duration(v.Cache.NegativeRefreshTime),
 		TemporaryExpire: time.Duration(v.Cache.TemporaryExpireTime),
-		CacheSize:       v.Cache.Size,
+		CacheOctets:     int64(v.Cache.Memory),
 		MaxFlights:      v.MaxQuestions,
 		Log:             log,
 	}, nil
+}
+
+// Providers are the built-in profiles of mail providers under those of verify.provider_files.
+func (c *Config) Providers() (*provider.Table, error) {
+	return provider.Load(c.also.profiles...)
+}
+
+// FeedbackConfig is the configuration of what reads the relay's log; ok is false if none is to be
+// read.
+func (c *Config) FeedbackConfig(log *slog.Logger) (cfg feedback.Config, ok bool) {
+	f := c.Verify.Feedback
+	return feedback.Config{
+		Path: f.RelayLog, Labels: f.Labels, Relays: f.Smarthosts, History: f.History,
+		Networks: prefixes(c.Verify.AllowNetworks), Log: log,
+	}, f.RelayLog != ""
 }
 
 // DNSConfig is the configuration of the resolver.

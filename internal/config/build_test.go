@@ -67,7 +67,7 @@ timeout = "24s"
 tries = 5
 cache_size = 260
 [verify.cache]
-size = 270
+memory = "270MiB"
 positive_expire_time = "28s"
 positive_refresh_time = "27s"
 negative_expire_time = "30s"
@@ -123,6 +123,7 @@ var notFromTheFile = map[string]bool{
 	"proxy.Config.TLS": true, "proxy.Config.Hooks": true,
 	"relay.Config.RootCAs": true, "relay.Config.Credentials": true, // TestFilesReachTheRelay
 	"relay.Config.Dial": true, "policy.Config.Rules": true, "verify.Config.Log": true,
+	"verify.Config.Store": true, "verify.Config.CacheSize": true,
 	"dns.Config.ResolvConf": true, "dns.Config.Dial": true, "dns.Config.Log": true,
 	"mx.FilterConfig.Relay": true, "mx.FilterConfig.Interfaces": true,
 	"probe.Config.Dial": true, "probe.Config.Resolver": true, "probe.Config.TLSConfig": true,

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
 	"github.com/rcptgate/rcptgate/policy"
+	"github.com/rcptgate/rcptgate/verify/feedback"
 	"github.com/rcptgate/rcptgate/verify/mx"
 )
 
@@ -34,7 +35,26 @@ func (c *Config) check(faults Errors) Errors {
 	k.times()
 	k.errorLimits()
 	k.rules()
+	k.feedback()
 	return k.faults
+}
+
+// feedback: what is written of the relay's log must make sense to its reader.
+func (k *checker) feedback() {
+	cfg, _ := k.FeedbackConfig(nil)
+	_, err := feedback.NewParser(cfg)
+	var wrong *feedback.ConfigError
+	if !errors.As(err, &wrong) {
+		return
+	}
+	key, list := "verify.feedback.labels", k.Verify.Feedback.Labels
+	if wrong.Field == "Relays" {
+		key, list = "verify.feedback.smarthosts", k.Verify.Feedback.Smarthosts
+	}
+	if i := slices.Index(list, wrong.Value); i >= 0 {
+		key += "." + strconv.Itoa(i)
+	}
+	k.add(key, fmt.Sprintf("%s cannot be used", quote(wrong.Value)), wrong.Fix)
 }
 
 // add notes a fault at key, which is where the file sets it or would have to.
@@ -44,6 +64,11 @@ func (k *checker) add(key, problem, fix string) {
 			return
 		}
 	}
+	k.put(key, problem, fix)
+}
+
+// put notes one of several faults at the same key.
+func (k *checker) put(key, problem, fix string) {
 	at := k.where(key)
 	if !k.warnings && !k.IsSet(key) && !k.IsSet(strings.TrimRight(key, ".0123456789")) {
 		problem += " (not set in the file: this is the default)"

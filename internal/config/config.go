@@ -120,9 +120,11 @@ type Verify struct {
 	RecipientsPerProbe int          `toml:"recipients_per_probe" min:"1"`
 	ProbeIdleTimeout   Duration     `toml:"probe_idle_timeout" min:"1ms"`
 	MaxQuestions       int          `toml:"max_questions" min:"1"`
+	ProviderFiles      []string     `toml:"provider_files"`
 	DNS                DNS          `toml:"dns"`
 	Cache              Cache        `toml:"cache"`
 	Feedback           Feedback     `toml:"feedback"`
+	Health             Health       `toml:"health"`
 }
 
 // DNS is [verify.dns].
@@ -136,7 +138,7 @@ type DNS struct {
 // Cache is [verify.cache]. The names of the times are those of Postfix's address_verify_ settings.
 type Cache struct {
 	Path                string   `toml:"path"`
-	Size                int      `toml:"size" min:"100"`
+	Memory              Size     `toml:"memory" min:"1048576"`
 	PositiveExpireTime  Duration `toml:"positive_expire_time" min:"1ms"`
 	PositiveRefreshTime Duration `toml:"positive_refresh_time" min:"1ms"`
 	NegativeExpireTime  Duration `toml:"negative_expire_time" min:"1ms"`
@@ -146,7 +148,17 @@ type Cache struct {
 
 // Feedback is [verify.feedback].
 type Feedback struct {
-	RelayLog string `toml:"relay_log"`
+	RelayLog   string   `toml:"relay_log"`
+	Labels     []string `toml:"labels"`
+	Smarthosts []string `toml:"smarthosts"`
+	History    bool     `toml:"history"`
+}
+
+// Health is [verify.health]: what the Internet thinks of the addresses that probes come from.
+type Health struct {
+	Interval   Duration     `toml:"interval" min:"0s"`
+	DNSBLZones []string     `toml:"dnsbl_zones"`
+	Addresses  []netip.Addr `toml:"addresses"`
 }
 
 // Policy is [policy].
@@ -257,13 +269,14 @@ func defaultVerify() Verify {
 			CacheSize: 50_000,
 		},
 		Cache: Cache{
-			Size:                100_000,
+			Memory:              64 << 20,
 			PositiveExpireTime:  Duration(7 * day),
 			PositiveRefreshTime: Duration(day),
 			NegativeExpireTime:  Duration(day),
 			NegativeRefreshTime: Duration(time.Hour),
 			TemporaryExpireTime: Duration(5 * time.Minute),
 		},
+		Health: Health{Interval: Duration(time.Hour)},
 	}
 }
 

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -91,6 +92,14 @@ func keysOf(document map[string]any, prefix string) []string {
 // TestFaults has one row for each thing that can be wrong. want is the whole error, without the file.
 func TestFaults(t *testing.T) {
 	tests := map[string]struct{ text, want string }{
+		"label": {
+			"[verify.feedback]\nlabels = [\"postfix/smtp[1]\"]",
+			`:2:11: verify.feedback.labels[0]: "postfix/smtp[1]" cannot be used; write what the log has before "[": "postfix/smtp", "postfix-out/relay/smtp", or one * for any text: "postfix*/smtp"`,
+		},
+		"smarthost": {
+			"[verify.feedback]\nsmarthosts = [\"smart host\"]",
+			`:2:15: verify.feedback.smarthosts[0]: "smart host" cannot be used; write a host name ("smarthost.example.com", ".example.com" for all below it), an address or a network; ":587" behind a name or an address ("[2001:db8::1]:587") restricts it to a port`,
+		},
 		"unknown table": {
 			"[proxi]\nlisten = 1",
 			`:1:2: proxi: unknown key; did you mean "proxy"?`,
@@ -476,5 +485,49 @@ func TestLoadReadsCertificates(t *testing.T) {
 		if _, err := Load(path); err == nil || !strings.Contains(err.Error(), path+test.want) {
 			t.Errorf("got  %v\nwant %s", err, test.want)
 		}
+	}
+}
+
+// TestLoadReadsProviderFiles: each fault of a file of profiles is told, and good ones are in force.
+func TestLoadReadsProviderFiles(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	good := write("good.toml", "[google]\nlimits.connections = 1\n"+
+		"[partner]\ntitle = \"Partner\"\nmx = [\"*.mx.partner.example\"]\nsources = [\"they told us\"]\n")
+	bad := write("bad.toml", "[google]\nlimits.connections = -1\nrefusal = 7.0\n")
+	load := func(path string) (*Config, error) {
+		return Load(write("gate.toml", fmt.Sprintf("[verify]\nprovider_files = [%q]\n", path)))
+	}
+	cfg, err := load(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := cfg.Providers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := table.Find("example.com", []string{"a.mx.partner.example"}); p.Name != "partner" {
+		t.Errorf("found %q", p.Name)
+	}
+	if p := table.Find("gmail.com", nil); p.Limits.Connections != 1 {
+		t.Errorf("google has %d connections", p.Limits.Connections)
+	}
+	_, err = load(bad)
+	for _, want := range []string{
+		":2:", "verify.provider_files", "bad.toml", "limits.connections", "refusal",
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in: %v", want, err)
+		}
+	}
+	if _, err = load(filepath.Join(dir, "none.toml")); err == nil ||
+		!strings.Contains(err.Error(), "no such file") {
+		t.Errorf("a file that is not there: %v", err)
 	}
 }

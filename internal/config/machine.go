@@ -4,21 +4,26 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/rcptgate/rcptgate/verify/mx"
+	"github.com/rcptgate/rcptgate/verify/provider"
 )
 
 // files is what Load has read of the files that the configuration names.
 type files struct {
 	relayCAs  *x509.CertPool // nil: those of the system
 	passwords passwords
+	// profiles are those of verify.provider_files.
+	profiles [][]byte
 }
 
 // checkMachine looks for faults that only this machine's files, its interfaces and its resolver can
@@ -29,6 +34,7 @@ func (c *Config) checkMachine() Errors {
 	k.certificate()
 	k.relayCAs()
 	k.passwordFile()
+	k.providerFiles()
 	own := interfaceAddrs()
 	for _, upstream := range c.upstreams() {
 		if _, port := upstream.Address.hostPort(); port != 0 {
@@ -50,6 +56,43 @@ func (k *checker) domainFiles() {
 				"make the file readable for the user that runs rcptgate: one domain a line")
 		}
 	}
+}
+
+// providerFiles reads the profiles of mail providers, and names each fault in them.
+func (k *checker) providerFiles() {
+	for i, path := range k.Verify.ProviderFiles {
+		key := "verify.provider_files." + strconv.Itoa(i)
+		data, err := os.ReadFile(path)
+		if err != nil {
+			k.add(key, escaped(path+": "+reason(err)),
+				"make the file readable for the user that runs rcptgate")
+			continue
+		}
+		_, err = provider.Load(append(slices.Clone(k.also.profiles), data)...)
+		if err == nil {
+			k.also.profiles = append(k.also.profiles, data)
+			continue
+		}
+		for _, fault := range faultsOf(err) {
+			fix := "see docs/providers.md for the keys"
+			var wrong *provider.Error
+			if errors.As(fault, &wrong) {
+				fix = wrong.Fix
+				plain := *wrong
+				plain.Fix = ""
+				fault = &plain
+			}
+			k.put(key, escaped(path+": "+fault.Error()), fix)
+		}
+	}
+}
+
+// faultsOf takes apart what errors.Join has put together.
+func faultsOf(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // not wrapped
+		return joined.Unwrap()
+	}
+	return []error{err}
 }
 
 // certificate reads the pair once. One that has expired is no fault: most clients take it.

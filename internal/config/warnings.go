@@ -132,13 +132,8 @@ func (k *checker) warnCache() {
 
 // warnMissing names the keys of later versions, so that none of them is taken for working.
 func (k *checker) warnMissing() {
-	missing := func(key, what string, asked bool) {
-		if asked {
-			k.add(key, what+" is not in this version; ignored", "leave the key out")
-		}
+	if len(k.Policyd.Listen) > 0 {
+		k.add("policyd.listen", "the policy delegation server is not in this version; ignored",
+			"leave the key out")
 	}
-	missing("verify.cache.path", "a cache on disk", k.Verify.Cache.Path != "")
-	missing("verify.feedback.relay_log", "learning from the relay's log",
-		k.Verify.Feedback.RelayLog != "")
-	missing("policyd.listen", "the policy delegation server", len(k.Policyd.Listen) > 0)
 }
