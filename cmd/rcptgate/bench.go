@@ -23,11 +23,12 @@ type benchMode struct {
 	pings   int           // round trips of one round
 	idle    int           // connections
 	bigMail int           // messages that stop half way
+	quick   bool          // one campaign of three
 }
 
 func benchModes() map[string]benchMode {
 	return map[string]benchMode{
-		"quick": {rounds: 3, round: 400 * time.Millisecond, pings: 3000, idle: 1000, bigMail: 50},
+		"quick": {rounds: 3, round: 400 * time.Millisecond, pings: 3000, idle: 1000, bigMail: 50, quick: true},
 		"default": {
 			rounds: 5, round: 1500 * time.Millisecond, pings: 20000, idle: 10000, bigMail: 200,
 		},
@@ -105,6 +106,7 @@ func (b *benchmark) run(ctx context.Context) error {
 		{"cached refusal", b.refusal},
 		{"idle memory", b.idleMemory},
 		{"big messages", b.bigMessages},
+		{"campaign", b.campaign},
 	} {
 		// Throughput is many kinds of work, and chooses of them itself.
 		if part.name != benchThroughput && !strings.Contains(part.name, b.only) {

@@ -100,15 +100,15 @@ upstreams = [%q]
 
 [verify]
 probe_port = %d
-probe_idle_timeout = "1s"
 allow_networks = ["127.0.0.0/8"]
+%s
 
 [verify.dns]
 servers = [%q]
 
 [http]
 listen = %q
-`, redact, g.address, relay, l.relayKeys, l.at.Port, l.at.DNS, g.http)
+`, redact, g.address, relay, l.relayKeys, l.at.Port, l.verifyKeys, l.at.DNS, g.http)
 }
 
 // stop ends the gate as a service manager does, and waits.

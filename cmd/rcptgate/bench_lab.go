@@ -37,6 +37,8 @@ type benchLab struct {
 	gates  int
 	// relayKeys are further lines of [relay] in the gates' configuration.
 	relayKeys string
+	// verifyKeys are further lines of [verify].
+	verifyKeys string
 	// gateLog takes the logs of all gates; nil: nobody does.
 	gateLog *os.File
 	ends    []func()
@@ -47,7 +49,10 @@ func newBenchLab(ctx context.Context, gate string, stderr io.Writer) (*benchLab,
 	if err != nil {
 		return nil, failed(fmt.Sprintf("cannot find the own binary: %v", err), "")
 	}
-	l := &benchLab{self: self, gate: gate, stderr: stderr}
+	l := &benchLab{
+		self: self, gate: gate, stderr: stderr,
+		verifyKeys: `probe_idle_timeout = "1s"`, // a gate that has come to rest has no probes
+	}
 	if gate == "" {
 		l.gate = self
 	}
