@@ -89,37 +89,6 @@ func ProviderNamed(name string) (Provider, bool) {
 	return Provider{}, false
 }
 
-// The words of providers about us.
-const (
-	outlookNoNull  = "550 5.7.1 Unfortunately, messages from [{peer}] with an empty sender weren't sent. Please use a sender that receives mail. [{host}]"
-	outlookSecond  = "452 4.5.3 Too many recipients (AS780090) [{host}]"
-	outlookSlower  = "451 4.7.650 The mail server [{peer}] has been temporarily rate limited due to IP reputation. For e-mail delivery information, see https://postmaster.live.com (S775) [{host}]"
-	outlookBlocked = "550 5.7.1 Unfortunately, messages from [{peer}] weren't sent. Please contact your Internet service provider since part of their network is on our block list (S3150). You can also refer your provider to http://mail.live.com/mail/troubleshooting.aspx#errors. [{host}]"
-	yahooSlower    = "421 4.7.0 [TSS04] Messages from {peer} temporarily deferred due to unexpected volume or user complaints - 4.16.55.1; see https://postmaster.yahooinc.com/error-codes"
-	googleSlower   = "421 4.7.28 Our system has detected an unusual rate of unsolicited mail originating from your IP address [{peer}]. To protect our users from spam, mail sent from your IP address has been temporarily rate limited. https://support.google.com/mail/?p=UnsolicitedRateLimitError a1 - gsmtp"
-	microsoftBusy  = "451 4.7.500 Server busy. Please try again later from [{peer}]. (S77719) [{host}]"
-	gmxHarvest     = "421 {host} Nemesis ESMTP Service not available\nReject due to policy violations"
-	gmxListed      = "554 gmx.net (mxgmx014) Nemesis ESMTP Service not available\nNo SMTP service\nIP address is block listed.\nFor explanation visit https://postmaster.gmx.net/en/case?c=r0107&i=ip&v={peer}"
-	gmxHelo        = "450 Requested mail action not taken: mailbox unavailable\nReject due to policy violations"
-	qqFrequency    = "550 Ip frequency limited [abcDEF {peer}]. http://service.mail.qq.com/cgi-bin/help?subtype=1&&id=20022&&no=1000725"
-	neteaseLimit   = "550 RP:ORQ 163 smtp12 {peer} http://mail.163.com/help/help_spam_16.htm"
-	mimecastLater  = "451 Internal resources are temporarily unavailable - https://community.mimecast.com/docs/DOC-1369#451 [abcDEF]"
-	barracudaLater = "451 4.7.1 <{rcpt}>: Recipient address rejected: Greylisted for 5 minutes"
-	zerospamLater  = "450 4.2.0 <{rcpt}>: Recipient address rejected: {domain} greylisted for 60 seconds by ZEROSPAM"
-	ironportHarv   = "550 Too many invalid recipients"
-	ersDUL         = "550 5.7.1 <{rcpt}>: Recipient address rejected: Mail from <{peer}> was refused due to the sender IP found in ERS-DUL"
-	godaddyLimit   = "550 5.1.1 <{rcpt}> {peer} has sent to too many recipients this hour. IB607 <https://www.secureserver.net/help/fix-rejected-email-with-a-bounce-error-40685>"
-	orangeFull     = "421 mwinf5c38 ME Trop de connexions, veuillez verifier votre configuration. Too many connections, slow down. OFR004_104 [104]"
-	harvested      = "554 5.7.1 {host} You have been blocked: too many unknown recipients from {peer}"
-)
-
-// ERSDUL is Trend Micro's refusal of our address, in the words of a refusal of the recipient; use it
-// with Refuse at Rcpt.
-const ERSDUL = ersDUL
-
-// GMXListed is GMX's greeting for an address that is on a block list; use it with Refuse at Connect.
-const GMXListed = gmxListed
-
 // Providers returns all that can be played, in the order of the documentation. The limits are lower
 // than the real ones, so that a campaign of some thousand recipients would meet them if it were not
 // polite.
@@ -196,7 +165,10 @@ func Providers() []Provider {
 				return some(TellAfterData())
 			},
 		},
-		{Name: "yandex", Title: "Yandex", Wording: Yandex, TLS: TLS, MX: []string{"mx.yandex.ru"}, Habits: none},
+		{
+			Name: "yandex", Title: "Yandex", Wording: Yandex, TLS: TLS, MX: []string{"mx.yandex.ru"},
+			Habits: none,
+		},
 		{
 			Name: "qq", Title: "QQ Mail", Wording: QQ,
 			MX: []string{"mx1.qq.com", "mx2.qq.com", "mx3.qq.com"}, Habits: func() []Behaviour {
@@ -205,14 +177,19 @@ func Providers() []Provider {
 		},
 		{
 			Name: "netease", Title: "NetEase", Wording: NetEase,
-			MX: []string{"163mx01.mxmail.netease.com", "163mx02.mxmail.netease.com"}, Habits: func() []Behaviour {
+			MX: []string{"163mx01.mxmail.netease.com", "163mx02.mxmail.netease.com"},
+			Habits: func() []Behaviour {
 				return some(RateLimit{Stage: Mail, Count: 25, Per: time.Minute, Text: neteaseLimit}.Behaviour())
 			},
 		},
-		{Name: "zoho", Title: "Zoho Mail", Wording: Zoho, TLS: TLS, MX: []string{"mx.zoho.com", "mx2.zoho.com"}, Habits: none},
+		{
+			Name: "zoho", Title: "Zoho Mail", Wording: Zoho, TLS: TLS, MX: []string{"mx.zoho.com", "mx2.zoho.com"},
+			Habits: none,
+		},
 		{
 			Name: "mimecast", Title: "Mimecast", Wording: Mimecast, TLS: TLS,
-			MX: []string{"us-smtp-inbound-1.mimecast.com", "us-smtp-inbound-2.mimecast.com"}, Habits: func() []Behaviour {
+			MX: []string{"us-smtp-inbound-1.mimecast.com", "us-smtp-inbound-2.mimecast.com"},
+			Habits: func() []Behaviour {
 				return some(GreylistSaying(time.Minute, true, mimecastLater))
 			},
 		},
@@ -227,7 +204,8 @@ func Providers() []Provider {
 		},
 		{
 			Name: "barracuda", Title: "Barracuda", Wording: BarracudaLate, TLS: TLS, Tells: AfterDot,
-			MX: []string{"d12345a.ess.barracudanetworks.com", "d12345b.ess.barracudanetworks.com"}, Habits: func() []Behaviour {
+			MX: []string{"d12345a.ess.barracudanetworks.com", "d12345b.ess.barracudanetworks.com"},
+			Habits: func() []Behaviour {
 				return some(
 					GreylistSaying(5*time.Minute, true, barracudaLater),
 					TellAfterData(),
@@ -236,8 +214,12 @@ func Providers() []Provider {
 		},
 		{
 			Name: "cisco", Title: "Cisco Secure Email", Wording: Cisco, TLS: TLS, Tells: Vaguely,
-			MX: []string{"mx1.hc1234-56.iphmx.com", "mx2.hc1234-56.iphmx.com"}, Habits: func() []Behaviour {
-				return some(RefusalLimit(10), (&Guard{Count: 25, Per: time.Hour, Text: ironportHarv}).Behaviour())
+			MX: []string{"mx1.hc1234-56.iphmx.com", "mx2.hc1234-56.iphmx.com"},
+			Habits: func() []Behaviour {
+				return some(
+					RefusalLimit(10),
+					(&Guard{Count: 25, Per: time.Hour, Text: ironportHarv}).Behaviour(),
+				)
 			},
 		},
 		{
@@ -250,11 +232,15 @@ func Providers() []Provider {
 		},
 		{
 			Name: "godaddy", Title: "GoDaddy", Wording: GoDaddy, TLS: TLS,
-			MX: []string{"smtp.secureserver.net", "mailstore1.secureserver.net"}, Habits: func() []Behaviour {
+			MX: []string{"smtp.secureserver.net", "mailstore1.secureserver.net"},
+			Habits: func() []Behaviour {
 				return some(RateLimit{Stage: Rcpt, Count: 150, Per: time.Hour, Text: godaddyLimit}.Behaviour())
 			},
 		},
-		{Name: "ovh", Title: "OVHcloud", Wording: OVH, TLS: TLS, MX: []string{"mx1.mail.ovh.net", "mx2.mail.ovh.net"}, Habits: none},
+		{
+			Name: "ovh", Title: "OVHcloud", Wording: OVH, TLS: TLS, MX: []string{"mx1.mail.ovh.net", "mx2.mail.ovh.net"},
+			Habits: none,
+		},
 		{
 			Name: "ionos", Title: "IONOS", Wording: IONOS, TLS: TLS,
 			MX: []string{"mx00.ionos.de", "mx01.ionos.de"}, Habits: func() []Behaviour {
@@ -264,10 +250,16 @@ func Providers() []Provider {
 		{
 			Name: "orange", Title: "Orange", Wording: Orange, TLS: TLS,
 			MX: []string{"smtp-in.orange.fr"}, Habits: func() []Behaviour {
-				return some(connLimitSaying(2, orangeFull), RcptLimit(100, "421 mwinf5c38 ME Service not available, closing OFR_109 [109]"))
+				return some(
+					connLimitSaying(2, orangeFull),
+					RcptLimit(100, "421 mwinf5c38 ME Service not available, closing OFR_109 [109]"),
+				)
 			},
 		},
-		{Name: "comcast", Title: "Comcast", Wording: Comcast, TLS: TLS, MX: []string{"mx1.comcast.net", "mx2.comcast.net"}, Habits: none},
+		{
+			Name: "comcast", Title: "Comcast", Wording: Comcast, TLS: TLS, MX: []string{"mx1.comcast.net", "mx2.comcast.net"},
+			Habits: none,
+		},
 		{
 			Name: "tonline", Title: "T-Online", Wording: TOnline, TLS: TLS,
 			MX: []string{"mx00.t-online.de", "mx01.t-online.de"}, Habits: none,

@@ -18,13 +18,14 @@ func Outlook() *Wording {
 // Yahoo says "ok" to every recipient; Unknown and the others are what it says after the message.
 func Yahoo() *Wording {
 	return &Wording{
-		Banner:   "220 mtaproxy501.free.mail.gq1.yahoo.com ESMTP ready",
-		MailOK:   "250 sender <{from}> ok",
-		RcptOK:   "250 recipient <{rcpt}> ok",
-		Unknown:  "552 1 Requested mail action aborted, mailbox not found",
-		Full:     "552 1 Requested mail action aborted, exceeded storage allocation - mailbox full",
-		Disabled: "554 30 Sorry, your message to {rcpt} cannot be delivered. This mailbox is disabled (554.30)",
-		DotOK:    "250 ok dirdel",
+		Banner:  "220 mtaproxy501.free.mail.gq1.yahoo.com ESMTP ready",
+		MailOK:  "250 sender <{from}> ok",
+		RcptOK:  "250 recipient <{rcpt}> ok",
+		Unknown: "552 1 Requested mail action aborted, mailbox not found",
+		Full:    "552 1 Requested mail action aborted, exceeded storage allocation - mailbox full",
+		Disabled: "554 30 Sorry, your message to {rcpt} cannot be delivered. This mailbox is " +
+			"disabled (554.30)",
+		DotOK: "250 ok dirdel",
 	}
 }
 
@@ -32,7 +33,8 @@ func Yahoo() *Wording {
 func YahooJapan() *Wording {
 	w := Yahoo()
 	w.Banner = "220 mta701.mail.djm.yahoo.co.jp ESMTP YSmtpProxy service ready"
-	w.Unknown = "554 delivery error: dd This user doesn't have a {domain} account ({rcpt}) [-5] - {host}"
+	w.Unknown = "554 delivery error: dd This user doesn't have a {domain} account ({rcpt}) " +
+		"[-5] - {host}"
 	w.Disabled = "554 delivery error: dd Sorry your message to {rcpt} cannot be delivered. " +
 		"This account has been disabled or discontinued [#102]. - {host}"
 	return w
@@ -51,12 +53,13 @@ func ICloud() *Wording {
 // GMX has no enhanced codes. The last line decides: see GMXPolicy.
 func GMX() *Wording {
 	return &Wording{
-		Banner:   "220 gmx.net (mxgmx014) Nemesis ESMTP Service ready",
-		Hello:    "250 gmx.net Hello {helo} [{peer}]",
-		MailOK:   "250 Requested mail action okay, completed",
-		RcptOK:   "250 OK",
-		Unknown:  "550 Requested action not taken: mailbox unavailable",
-		Full:     "552 Requested mail action aborted: exceeded storage allocation\nQuota exceeded. The recipients mailbox is full.",
+		Banner:  "220 gmx.net (mxgmx014) Nemesis ESMTP Service ready",
+		Hello:   "250 gmx.net Hello {helo} [{peer}]",
+		MailOK:  "250 Requested mail action okay, completed",
+		RcptOK:  "250 OK",
+		Unknown: "550 Requested action not taken: mailbox unavailable",
+		Full: "552 Requested mail action aborted: exceeded storage allocation\nQuota " +
+			"exceeded. The recipients mailbox is full.",
 		Disabled: "550 Requested action not taken: mailbox unavailable",
 		NotOurs:  "550 Requested action not taken: relaying denied",
 		DotOK:    "250 Requested mail action okay, completed: id=0{id}",
@@ -73,7 +76,8 @@ func WebDE() *Wording {
 	w := GMX()
 	w.Banner = "220 web.de (mxweb012) Nemesis ESMTP Service ready"
 	w.Hello = "250 web.de Hello {helo} [{peer}]"
-	w.Full = "550 <{rcpt}>: Requested mail action aborted: exceeded storage allocation, Quota exceeded"
+	w.Full = "550 <{rcpt}>: Requested mail action aborted: exceeded storage allocation, Quota " +
+		"exceeded"
 	return w
 }
 
@@ -91,8 +95,10 @@ func MailRu() *Wording {
 	w := Exim()
 	w.Banner = "220 Mail.Ru ESMTP"
 	w.Hello = "250 {host} ready to serve"
-	w.Unknown = "550 Message was not accepted -- invalid mailbox.  Local mailbox {rcpt} is unavailable: user not found"
-	w.Disabled = "550 Message was not accepted -- invalid mailbox.  Local mailbox {rcpt} is unavailable: account is disabled"
+	w.Unknown = "550 Message was not accepted -- invalid mailbox.  Local mailbox {rcpt} is " +
+		"unavailable: user not found"
+	w.Disabled = "550 Message was not accepted -- invalid mailbox.  Local mailbox {rcpt} is " +
+		"unavailable: account is disabled"
 	w.Full = "452 Message was not accepted -- Local mailbox {rcpt} is full"
 	return w
 }
@@ -102,7 +108,8 @@ func QQ() *Wording {
 	w := Exim()
 	w.Banner = "220 newxmmxszb1-0.qq.com MX QQ Mail Server."
 	w.Hello = "250 newxmmxszb1-0.qq.com"
-	w.Unknown = "550 Mailbox not found. http://service.mail.qq.com/cgi-bin/help?subtype=1&&id=20022&&no=1000728"
+	w.Unknown = "550 Mailbox not found. " +
+		"http://service.mail.qq.com/cgi-bin/help?subtype=1&&id=20022&&no=1000728"
 	w.Full = "552 Mailbox space is full"
 	return w
 }
@@ -131,7 +138,8 @@ func Mimecast() *Wording {
 	w := Exim()
 	w.Banner = "220 us-smtp-inbound-1.mimecast.com ESMTP; Tue, 24 Nov 2026 03:00:00 -0500"
 	w.Hello = "250 us-smtp-inbound-1.mimecast.com Hello [{peer}]"
-	w.Unknown = "550 Invalid Recipient - https://community.mimecast.com/docs/DOC-1369#550 [abcDEFghiJKL1234]"
+	w.Unknown = "550 Invalid Recipient - https://community.mimecast.com/docs/DOC-1369#550 " +
+		"[abcDEFghiJKL1234]"
 	return w
 }
 
@@ -198,7 +206,8 @@ func Rackspace() *Wording {
 func GoDaddy() *Wording {
 	w := Postfix()
 	w.Banner = "220 p3plibsmtp03-04.prod.phx3.secureserver.net bizsmtp ESMTP server ready"
-	w.Unknown = "550 5.1.1 <{rcpt}> Recipient not found.  <https://www.secureserver.net/help/fix-rejected-email-with-a-bounce-error-40685>"
+	w.Unknown = "550 5.1.1 <{rcpt}> Recipient not found.  " +
+		"<https://www.secureserver.net/help/fix-rejected-email-with-a-bounce-error-40685>"
 	return w
 }
 
@@ -214,7 +223,8 @@ func OVH() *Wording {
 func Orange() *Wording {
 	w := Postfix()
 	w.Banner = "220 mwinf5c38 ME ESMTP server ready"
-	w.Unknown = "550 5.1.1 <{rcpt}> Adresse d au moins un destinataire invalide. Invalid recipient. OFR_416 [416]"
+	w.Unknown = "550 5.1.1 <{rcpt}> Adresse d au moins un destinataire invalide. Invalid " +
+		"recipient. OFR_416 [416]"
 	w.Full = "552 5.1.1 <{rcpt}> Boite du destinataire pleine. Recipient overquota. OFR_417 [417]"
 	return w
 }
@@ -222,7 +232,8 @@ func Orange() *Wording {
 // Comcast says 4.1.1 of a mailbox that exists.
 func Comcast() *Wording {
 	w := Postfix()
-	w.Banner = "220 resimta-po-01v.sys.comcast.net resimta-po-01v.sys.comcast.net comcast ESMTP server ready"
+	w.Banner = "220 resimta-po-01v.sys.comcast.net resimta-po-01v.sys.comcast.net comcast " +
+		"ESMTP server ready"
 	w.Unknown = "550 5.1.1 <{rcpt}> recipient mailbox unallocated"
 	w.Busy = "452 4.1.1 <{rcpt}> too many recent messages"
 	return w
@@ -256,7 +267,8 @@ func Proton() *Wording {
 // AmazonSES is SES's receiving end.
 func AmazonSES() *Wording {
 	w := Postfix()
-	w.Banner = "220 inbound-smtp.eu-west-1.amazonaws.com ESMTP SimpleEmailService-d-ABCDEFGH abcdefghijkl"
+	w.Banner = "220 inbound-smtp.eu-west-1.amazonaws.com ESMTP SimpleEmailService-d-ABCDEFGH " +
+		"abcdefghijkl"
 	w.Unknown = "550 5.1.1 Requested action not taken: mailbox unavailable"
 	return w
 }
@@ -264,7 +276,8 @@ func AmazonSES() *Wording {
 // ExchangeServer accepts everybody and says this after the message.
 func ExchangeServer() *Wording {
 	w := Microsoft365()
-	w.Unknown = "550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient {rcpt} not found by SMTP address lookup"
+	w.Unknown = "550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient {rcpt} not found by SMTP " +
+		"address lookup"
 	w.Full = "554 5.2.2 mailbox full; STOREDRV.Deliver; Quota exceeded"
 	return w
 }
