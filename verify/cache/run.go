@@ -10,7 +10,7 @@ import (
 const (
 	retryLocked = 5 * time.Second // the other process may be the one that this one replaces
 	retryOther  = time.Minute
-	retryFlush  = 10 * time.Second
+	retryFlush  = 10 // times StoreConfig.FlushEvery
 	// retryCorrupt is the pause after several files have been found garbled: the disk is at fault.
 	retryCorrupt = time.Hour
 	maxCorrupt   = 3
@@ -96,7 +96,7 @@ func (w *worker) flush(f *file, now time.Time) {
 	}
 	w.flushAt = time.Time{}
 	if err := w.write(f); err != nil {
-		w.holdOff = now.Add(retryFlush)
+		w.holdOff = now.Add(retryFlush * w.cfg.FlushEvery)
 		w.flushAt = w.holdOff
 		if errors.Is(err, errCorrupt) || errors.Is(err, errGone) {
 			w.openAt, w.holdOff, w.flushAt = w.bury(f, now), time.Time{}, now
@@ -106,6 +106,12 @@ func (w *worker) flush(f *file, now time.Time) {
 		return
 	}
 	w.report(trouble{})
+	w.mu.Lock()
+	more := !w.pending.empty() // it has waited for the one that was written now
+	w.mu.Unlock()
+	if more {
+		w.flushAt = now.Add(w.cfg.FlushEvery)
+	}
 }
 
 // write writes one batch. That which could not be written is kept, and written next.

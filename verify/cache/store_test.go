@@ -40,7 +40,12 @@ func (l *logged) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, 
 
 // quick flushes at once.
 func quick(log *logged) cache.StoreConfig {
-	return cache.StoreConfig{FlushEvery: time.Millisecond, Log: log.logger()}
+	return cache.StoreConfig{FlushEvery: time.Millisecond, ReadLimit: time.Minute, Log: log.logger()}
+}
+
+// patient waits for a busy machine, where a gate would ask anew instead.
+func patient() cache.StoreConfig {
+	return cache.StoreConfig{FlushEvery: time.Millisecond, ReadLimit: time.Minute}
 }
 
 func tempPath(t testing.TB) string {
@@ -92,7 +97,7 @@ func has(s *cache.Store, i int) bool {
 func TestStoreSurvives(t *testing.T) {
 	path := tempPath(t)
 	var log logged
-	s := cache.OpenStore(path, cache.StoreConfig{Log: log.logger()})
+	s := cache.OpenStore(path, quick(&log))
 	if ok, detail := s.Status(); !ok || !strings.Contains(detail, path) {
 		t.Fatalf("Status: %v, %q", ok, detail)
 	}
@@ -108,7 +113,7 @@ func TestStoreSurvives(t *testing.T) {
 	}
 	closeStore(t, s)
 
-	s = cache.OpenStore(path, cache.StoreConfig{Log: log.logger()})
+	s = cache.OpenStore(path, quick(&log))
 	defer closeStore(t, s)
 	for _, want := range []struct {
 		bucket     cache.Bucket
@@ -135,7 +140,7 @@ func TestStoreSurvives(t *testing.T) {
 func TestStoreExpires(t *testing.T) {
 	path := tempPath(t)
 	synctest.Test(t, func(t *testing.T) {
-		s := cache.OpenStore(path, cache.StoreConfig{})
+		s := cache.OpenStore(path, patient())
 		defer closeStore(t, s)
 		s.Put(cache.Verdicts, []byte("soon"), []byte("1"), time.Now().Add(time.Minute))
 		s.Put(cache.Verdicts, []byte("late"), []byte("2"), time.Now().Add(24*time.Hour))
@@ -158,7 +163,7 @@ func TestStoreExpires(t *testing.T) {
 }
 
 func TestNilStore(t *testing.T) {
-	s := cache.OpenStore("", cache.StoreConfig{})
+	s := cache.OpenStore("", patient())
 	if s != nil {
 		t.Fatal("a Store without a path")
 	}
@@ -185,7 +190,7 @@ func TestNilStore(t *testing.T) {
 
 func TestKeys(t *testing.T) {
 	path := tempPath(t)
-	s := cache.OpenStore(path, cache.StoreConfig{})
+	s := cache.OpenStore(path, patient())
 	keys := map[[24]byte]string{}
 	for _, text := range []string{"anna@example.com", "Anna@example.com", "anna@example.org", `"a@b"@example.com`} {
 		a, err := esmtp.ParseAddress(text, false)
@@ -207,13 +212,13 @@ func TestKeys(t *testing.T) {
 	first, id := s.DomainKey("example.com"), s.SecretID()
 	closeStore(t, s)
 
-	s = cache.OpenStore(path, cache.StoreConfig{})
+	s = cache.OpenStore(path, patient())
 	if s.DomainKey("example.com") != first || s.SecretID() != id {
 		t.Error("other keys after a restart")
 	}
 	closeStore(t, s)
 
-	s = cache.OpenStore(tempPath(t), cache.StoreConfig{})
+	s = cache.OpenStore(tempPath(t), patient())
 	defer closeStore(t, s)
 	if s.DomainKey("example.com") == first || s.SecretID() == id {
 		t.Error("two caches with the same keys")
@@ -224,7 +229,7 @@ func TestKeys(t *testing.T) {
 // back from what was waiting or from the file.
 func TestEraseDomain(t *testing.T) {
 	path := tempPath(t)
-	s := cache.OpenStore(path, cache.StoreConfig{FlushEvery: time.Millisecond})
+	s := cache.OpenStore(path, patient())
 	put := func(address string, b cache.Bucket) {
 		k := s.KeyOf(address)
 		s.Put(b, k[:], []byte("x"), inAnHour())
@@ -256,7 +261,7 @@ func TestEraseDomain(t *testing.T) {
 	}
 	check("at once")
 	closeStore(t, s)
-	s = cache.OpenStore(path, cache.StoreConfig{})
+	s = cache.OpenStore(path, patient())
 	defer closeStore(t, s)
 	check("after a restart")
 	if n := s.Stats().Entries[cache.Verdicts]; n != 2 {
@@ -265,7 +270,7 @@ func TestEraseDomain(t *testing.T) {
 }
 
 func TestRange(t *testing.T) {
-	s := cache.OpenStore(tempPath(t), cache.StoreConfig{FlushEvery: time.Hour, FlushCount: 3000})
+	s := cache.OpenStore(tempPath(t), cache.StoreConfig{ReadLimit: time.Minute, FlushEvery: time.Hour, FlushCount: 3000})
 	defer closeStore(t, s)
 	for i := range 3000 {
 		s.Put(cache.Sites, key(i), []byte("old"), inAnHour())
@@ -293,7 +298,7 @@ func TestRange(t *testing.T) {
 
 // TestPendingIsBounded: what has no room is dropped, but never what is to be forgotten.
 func TestPendingIsBounded(t *testing.T) {
-	s := cache.OpenStore(tempPath(t), cache.StoreConfig{FlushEvery: time.Hour, FlushCount: 1 << 30, MaxPending: 100})
+	s := cache.OpenStore(tempPath(t), cache.StoreConfig{ReadLimit: time.Minute, FlushEvery: time.Hour, FlushCount: 1 << 30, MaxPending: 100})
 	defer closeStore(t, s)
 	for i := range 1000 {
 		s.Put(cache.Verdicts, key(i), []byte("x"), inAnHour())
@@ -312,7 +317,7 @@ func TestPendingIsBounded(t *testing.T) {
 
 // TestStoreConcurrent is for the race detector.
 func TestStoreConcurrent(t *testing.T) {
-	s := cache.OpenStore(tempPath(t), cache.StoreConfig{FlushEvery: time.Millisecond, FlushCount: 50})
+	s := cache.OpenStore(tempPath(t), cache.StoreConfig{ReadLimit: time.Minute, FlushEvery: time.Millisecond, FlushCount: 50})
 	var wg sync.WaitGroup
 	for g := range 8 {
 		wg.Go(func() {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -30,7 +31,7 @@ func troubleOf(err error, doing string) trouble {
 		return kind("verify.cache.path must name a file of its own; nothing was changed")
 	case errors.Is(err, errSlow):
 		return kind("look after the disk")
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
+	case noRoom(err):
 		return kind("make room on the disk, or lower verify.cache.max_size")
 	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission):
 		return kind("the user of rcptgate must be able to write the file, PATH.secret and their directory")
@@ -38,6 +39,16 @@ func troubleOf(err error, doing string) trouble {
 		return kind("create the directory, for the user of rcptgate (systemd: StateDirectory=rcptgate)")
 	}
 	return kind("correct this; rcptgate tries again by itself")
+}
+
+// noRoom also reads the text: bbolt does not wrap what growing a file brings.
+func noRoom(err error) bool {
+	for _, no := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
+		if errors.Is(err, no) || strings.Contains(err.Error(), no.Error()) {
+			return true
+		}
+	}
+	return false
 }
 
 // report takes down the trouble that there is, or that there is none any more, and logs a change.
