@@ -128,7 +128,8 @@ var notFromTheFile = map[string]bool{
 	"mx.FilterConfig.Relay": true, "mx.FilterConfig.Interfaces": true,
 	"probe.Config.Dial": true, "probe.Config.Resolver": true, "probe.Config.TLSConfig": true,
 	"probe.Config.Log": true, "probe.Config.GreetingTimeout": true, "probe.Config.DomainRate": true,
-	"probe.Config.Refusals": true,
+	"probe.Config.Refusals": true, "probe.Config.Harvest": true,
+	"probe.Config.Bind": true, "probe.Config.DialFrom": true, // of verify.bind_addresses, by the composition
 }
 
 // TestFilesReachTheRelay: what Load has read beside the configuration itself.

@@ -1,7 +1,6 @@
 package limit
 
 import (
-	"fmt"
 	"math"
 	"strconv"
 	"testing"
@@ -23,7 +22,7 @@ func TestSurely(t *testing.T) {
 // TestSharesStop: 20 events that go wrong are all there is, however many are asked for at a time.
 func TestSharesStop(t *testing.T) {
 	for _, crowd := range []int{1, 7, 1000} {
-		t.Run(fmt.Sprint(crowd), func(t *testing.T) {
+		t.Run(strconv.Itoa(crowd), func(t *testing.T) {
 			s := NewShares(ShareConfig{}, 10)
 			now := time.Unix(1e9, 0)
 			passed, stopped := 0, 0

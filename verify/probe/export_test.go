@@ -1,11 +1,16 @@
 package probe
 
 // Held returns how many slots of any kind are taken and how many sessions wait.
-func (p *Pool) Held() (slots, idle int) {
+func (p *Pool) Held() (slots, idling int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, list := range p.idle {
-		idle += len(list)
+	for _, pr := range p.peers {
+		for _, s := range pr.sessions {
+			if s.state == idle {
+				idling++
+			}
+		}
 	}
-	return p.hosts.Len() + p.greeted.Held("") + p.unproven.Held("") + p.opening.Held(""), idle
+	return len(p.peers) + len(p.groups) + len(p.names) + len(p.held) +
+		p.greeted.Held("") + p.unproven.Held("") + p.opening.Held(""), idling
 }

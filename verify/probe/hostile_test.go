@@ -80,7 +80,7 @@ func hostile(t *testing.T, w *world, stage mxsim.Stage) {
 		case errors.As(out.Err, &pe) && pe.Detail == "":
 			t.Error("a protocol error without a detail")
 		}
-		time.Sleep(10 * time.Second)
+		time.Sleep(30 * time.Second) // a session that is kept has ended
 	}
 	w.wantReply(w.probe("anna@example.org"), "rcpt", "250")
 	if n := w.Host("mx.example.com").Record().Open; n != 0 {

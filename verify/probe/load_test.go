@@ -24,6 +24,19 @@ func (w *world) probeAll(ctx context.Context, rcpts ...string) []probe.Outcome {
 	return outs
 }
 
+// probeGroup is probeAll for questions of one group.
+func (w *world) probeGroup(ctx context.Context, group string, rcpts ...string) []probe.Outcome {
+	outs := make([]probe.Outcome, len(rcpts))
+	var wg sync.WaitGroup
+	for i, rcpt := range rcpts {
+		r := w.request(rcpt) //nolint:contextcheck // DNS is not what is timed
+		r.Group = group
+		wg.Go(func() { outs[i] = w.pool.Probe(ctx, r) })
+	}
+	wg.Wait()
+	return outs
+}
+
 // TestOneHost: 50 questions to one host share its two connections, and all are answered.
 func TestOneHost(t *testing.T) {
 	s := site("example.com")
@@ -61,7 +74,8 @@ func TestOneSlowHost(t *testing.T) {
 				t.Errorf("took %v", out.Elapsed)
 			}
 		}
-		if answers < 10 || answers > 12 || limited < 34 {
+		// Some more are under way: two sessions take 5 at a time.
+		if answers < 10 || answers > 12 || limited < 28 {
 			t.Errorf("%d answers and %d without a free connection", answers, limited)
 		}
 		w.atMost(2)
@@ -178,7 +192,7 @@ func TestQuitCounts(t *testing.T) {
 			}
 			settled()
 			if i == 4 {
-				time.Sleep(5*time.Second + 100*time.Millisecond) // its QUIT is under way
+				time.Sleep(20*time.Second + 100*time.Millisecond) // its QUIT is under way
 			}
 		}
 		w.atMost(1)

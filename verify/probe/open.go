@@ -24,44 +24,31 @@ const (
 	tlsBroken                 // it is over because of TLS: once more without
 )
 
-// open connects to addr and takes the conversation to where MAIL can be sent. If it does not get
-// there, s is nil, out says why, and final whether the walk ends with that. release is the slot of
-// addr; the session owns it, or it is given back.
-func (r *run) open(
-	ctx context.Context, name string, addr netip.Addr, release func(),
-) (s *session, out Outcome, final bool) {
-	p := r.pool
-	_, plain := p.plain.get(addr, time.Now())
-	defer func() {
-		// Not ours, so theirs. The next recipients have the same answer without asking.
-		if s == nil && !out.LocalLimit && !over(ctx) {
-			p.down.put(addr, kept(out), time.Now())
-		}
-	}()
+// open connects s and takes the conversation to where MAIL can be sent. If it does not get there,
+// those who wait for it know why, and s is to be ended.
+func (s *session) open() bool {
+	p := s.pool
+	_, plain := p.plain.get(s.addr, time.Now())
 	for {
-		out = Outcome{Stage: reply.StageConnect, MX: name, Addr: addr}
-		s = &session{pool: p, mx: name, addr: addr, helo: r.req.Helo, release: release}
-		switch r.prepare(ctx, s, plain, &out) {
-		case ready:
-			p.down.forget(addr)
-			return s, out, false
-		case unwanted:
-			p.leave(s)
-			return nil, out, out.Self || out.LocalLimit
-		case tlsBroken:
-			if !over(ctx) { // else it may be our time that ended, and not their fault
-				p.plain.put(addr, struct{}{}, time.Now())
-				p.cfg.Log.Debug("the TLS of a mail host does not work, it is asked without",
-					"mx", name, "addr", addr.String(), "error", out.Err.Error())
-				r.step("%s [%v]: once more without TLS", name, addr)
-				s.drop()
-				plain = true
-				continue
-			}
-		case broken:
+		out := Outcome{Stage: reply.StageConnect, MX: s.mx, Addr: s.addr}
+		how := s.prepare(s.ctx, plain, &out)
+		out.Banner, out.Source = s.banner, s.source
+		if how == ready {
+			p.down.forget(s.addr)
+			return true
 		}
-		s.abandon()
-		return nil, out, out.LocalLimit
+		if how == tlsBroken && !over(s.ctx) { // else it may be our time that ended, and not their fault
+			p.plain.put(s.addr, struct{}{}, time.Now())
+			p.cfg.Log.Debug("the TLS of a mail host does not work, it is asked without",
+				"mx", s.mx, "addr", s.addr.String(), "error", out.Err.Error())
+			s.step("%s [%v]: once more without TLS", s.mx, s.addr)
+			s.drop()
+			plain = true
+			continue
+		}
+		final := out.LocalLimit || how == unwanted && (out.Self || out.Declined)
+		p.refuse(s, out, final)
+		return false
 	}
 }
 
@@ -81,28 +68,31 @@ func kept(out Outcome) Outcome {
 
 // prepare dials, reads the banner, says EHLO, and starts TLS if that is offered and plain is false
 // (RFC 3207). A host that offers STARTTLS and then declines it is spoken to without.
-func (r *run) prepare(ctx context.Context, s *session, plain bool, out *Outcome) progress {
-	if done := r.connect(ctx, s, out); done != ready {
+func (s *session) prepare(ctx context.Context, plain bool, out *Outcome) progress {
+	if done := s.connect(ctx, out); done != ready {
 		return done
 	}
-	s.client.Timeout = r.pool.cfg.CommandTimeout
-	if done := r.hello(ctx, s, out); done != ready {
+	s.client.Timeout = s.pool.cfg.CommandTimeout
+	if done := s.hello(ctx, out); done != ready {
+		return done
+	}
+	if done := s.introduce(out); done != ready {
 		return done
 	}
 	if _, offered := s.client.Extension("STARTTLS"); offered && !plain {
 		out.Stage = reply.StageStartTLS
-		r.step("C: STARTTLS")
-		answer, err := s.client.StartTLS(ctx, r.pool.tlsConfig(s.mx))
-		r.heard(answer, err)
+		s.step("C: STARTTLS")
+		answer, err := s.client.StartTLS(ctx, s.pool.tlsConfig(s.mx))
+		s.heard(answer, err)
 		if err == nil && (answer.Code == 421 || answer.Code != 220 && answer.Code/100 < 4) {
 			err = unexpected(answer, "STARTTLS")
 		}
 		if err != nil {
-			out.Err = r.fault(s, "STARTTLS", err)
+			out.Err = s.fault(s.mx, "STARTTLS", err)
 			return tlsBroken
 		}
 		if out.TLS = s.client.IsTLS(); out.TLS {
-			if done := r.hello(ctx, s, out); done == broken {
+			if done := s.hello(ctx, out); done == broken {
 				return tlsBroken
 			} else if done != ready {
 				return done
@@ -113,10 +103,31 @@ func (r *run) prepare(ctx context.Context, s *session, plain bool, out *Outcome)
 	return ready
 }
 
+// introduce lets Request.Greeted know whom we reached.
+func (s *session) introduce(out *Outcome) progress {
+	if s.listen == nil {
+		return ready
+	}
+	group, l, goOn := s.listen(s.banner)
+	if !goOn {
+		s.step("%s [%v]: not asked, by what its banner says of it", s.mx, s.addr)
+		out.Declined = true
+		out.Err = fmt.Errorf("probe: %s is not asked, by what its banner says of it", s.mx)
+		return unwanted
+	}
+	if !s.pool.regroup(s, group, l) {
+		s.step("%s [%v]: belongs to %s, which has all its connections", s.mx, s.addr, group)
+		out.LocalLimit = true
+		out.Err = fmt.Errorf("probe: all connections to %s are in use", group)
+		return unwanted
+	}
+	return ready
+}
+
 // connect dials and reads the banner. Until the banner is there the connection counts as opening,
 // then as greeted.
-func (r *run) connect(ctx context.Context, s *session, out *Outcome) progress {
-	p := r.pool
+func (s *session) connect(ctx context.Context, out *Outcome) progress {
+	p := s.pool
 	opened, err := p.opening.Acquire(ctx, "")
 	if err != nil {
 		out.LocalLimit = true
@@ -125,28 +136,34 @@ func (r *run) connect(ctx context.Context, s *session, out *Outcome) progress {
 	}
 	defer opened()
 	to := netip.AddrPortFrom(s.addr, uint16(p.cfg.Port)).String() //nolint:gosec // a port number
-	r.step("connect to %s (%s)", to, s.mx)
-	conn, timedOut, err := p.dial(ctx, to)
+	s.step("connect to %s (%s)", to, s.mx)
+	s.enterPhase(inDial)
+	conn, timedOut, err := p.dial(ctx, s.peer.key.source, to)
+	s.enterPhase(inTalk)
 	if err != nil {
-		r.step("no connection: %v", err)
-		out.Err = r.fault(s, "connect", err)
+		s.step("no connection: %v", err)
+		out.Err = s.fault(s.mx, "connect", err)
 		out.ConnectTimeout = timedOut
 		return broken
 	}
 	out.Connected = true
-	s.client = esmtp.NewClient(conn)
+	s.conn, s.client = conn, esmtp.NewClient(conn)
+	if tcp, ok := conn.LocalAddr().(*net.TCPAddr); ok {
+		s.source = tcp.AddrPort().Addr().Unmap()
+	}
 	s.client.Timeout = p.cfg.GreetingTimeout
 	banner, err := s.client.Greeting(ctx)
-	r.heard(banner, err)
+	s.heard(banner, err)
 	if err != nil {
-		out.Err = r.fault(s, "banner", err)
+		out.Err = s.fault(s.mx, "banner", err)
 		return broken
 	}
-	if done := r.expect(s, banner, "banner", out, 220); done != ready {
+	s.banner = firstLine(banner)
+	if done := s.expect(banner, "banner", out, 220); done != ready {
 		return done
 	}
 	if err = s.enter(ctx); err != nil {
-		r.step("all sessions are busy")
+		s.step("all sessions are busy")
 		out.LocalLimit = true
 		out.Err = fmt.Errorf("probe: all sessions stayed busy (at most %d): %w", p.cfg.Max, err)
 		return unwanted
@@ -154,12 +171,21 @@ func (r *run) connect(ctx context.Context, s *session, out *Outcome) progress {
 	return ready
 }
 
+func firstLine(r esmtp.Reply) string {
+	if len(r.Lines) == 0 {
+		return ""
+	}
+	return strings.Clone(r.Lines[0][:min(len(r.Lines[0]), maxBanner)])
+}
+
 // dial makes one TCP connection. timedOut says that it used up ConnectTimeout, or the system's own
 // patience, while ctx allowed more.
-func (p *Pool) dial(ctx context.Context, to string) (conn net.Conn, timedOut bool, err error) {
+func (p *Pool) dial(ctx context.Context, source netip.Addr, to string) (
+	conn net.Conn, timedOut bool, err error,
+) {
 	dctx, cancel := context.WithTimeout(ctx, p.cfg.ConnectTimeout)
 	defer cancel()
-	conn, err = p.cfg.Dial(dctx, "tcp", to)
+	conn, err = p.dialer(source)(dctx, "tcp", to)
 	if err == nil {
 		return conn, false, nil
 	}
@@ -169,24 +195,27 @@ func (p *Pool) dial(ctx context.Context, to string) (conn net.Conn, timedOut boo
 }
 
 // hello says EHLO, or HELO to a host that knows no better.
-func (r *run) hello(ctx context.Context, s *session, out *Outcome) progress {
+func (s *session) hello(ctx context.Context, out *Outcome) progress {
 	out.Stage = reply.StageHelo
-	r.step("C: EHLO %s", s.helo)
+	s.step("C: EHLO %s", s.helo)
 	answer, err := s.client.Hello(ctx, s.helo)
-	r.heard(answer, err)
+	s.heard(answer, err)
 	if err != nil {
-		out.Err = r.fault(s, "EHLO", err)
+		out.Err = s.fault(s.mx, "EHLO", err)
 		return broken
 	}
-	return r.expect(s, answer, "EHLO", out, 250)
+	if !s.client.IsTLS() {
+		s.banner += "\n" + firstLine(answer)
+	}
+	return s.expect(answer, "EHLO", out, 250)
 }
 
 // expect checks the reply to the banner or to EHLO: the code that lets us go on, and the name that
 // the host gives itself. A refusal is put into out.
-func (r *run) expect(s *session, answer esmtp.Reply, what string, out *Outcome, code int) progress {
+func (s *session) expect(answer esmtp.Reply, what string, out *Outcome, code int) progress {
 	switch {
-	case r.pool.isSelf(answer):
-		r.step("%s [%v]: this is ourselves", s.mx, s.addr)
+	case s.pool.isSelf(answer):
+		s.step("%s [%v]: this is ourselves", s.mx, s.addr)
 		out.Self = true
 		out.Reply = answer
 		return unwanted
@@ -195,7 +224,7 @@ func (r *run) expect(s *session, answer esmtp.Reply, what string, out *Outcome, 
 	case answer.Transient() || answer.Permanent():
 		out.Reply = answer
 	default:
-		out.Err = r.fault(s, what, unexpected(answer, what))
+		out.Err = s.fault(s.mx, what, unexpected(answer, what))
 	}
 	return unwanted
 }
@@ -235,16 +264,11 @@ func (p *Pool) tlsConfig(host string) *tls.Config {
 }
 
 // heard records a reply, or why there is none.
-func (r *run) heard(answer esmtp.Reply, err error) {
+func (s *session) heard(answer esmtp.Reply, err error) {
 	if !answer.IsZero() {
-		r.step("S: %s", answer)
+		s.step("S: %s", answer)
 	}
 	if err != nil {
-		r.step("broken: %s", escape(err))
+		s.step("broken: %s", escape(err))
 	}
-}
-
-// fault says for people what broke. Everything from the network in it is escaped.
-func (r *run) fault(s *session, what string, err error) error {
-	return &HostError{What: what, MX: s.mx, Addr: s.addr, Err: err}
 }

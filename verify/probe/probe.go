@@ -18,22 +18,31 @@
 // reply to MAIL or RCPT ends the walk: it is the answer, whatever it says. The package does not
 // judge replies; that is verify/reply and verify.
 //
-// Manners. One address of a mail host sees at most Config.PerHost connections of ours at a time and
-// one HELO name. Sessions are kept a few seconds for the next recipient, and left after
-// Config.RcptPerSession recipients or 5 refusals, before servers start to count us as a harvester
-// (Postfix smtpd_soft_error_limit is 10). Where PIPELINING is offered, MAIL, RCPT and RSET travel
-// together (RFC 2920). Each session ends with QUIT and a short wait for the reply, unless the other
-// side broke it or kept us waiting for a reply too long. A host that could not be reached, or did
-// not let us come as far as MAIL, is left alone for 30 seconds: its next recipients get the same
-// Outcome.
+// Questions to one address of a mail host wait together for its sessions, and a session takes as
+// many as it may at a time: where PIPELINING is offered (RFC 2920), MAIL, RCPT and RSET of all of
+// them travel in one write, and their answers come back in one round trip. A session is kept some
+// time for what comes next. Of mail hosts of the same preference the one with a session is asked.
 //
-// Who sends to a dictionary of names shall not find mailboxes through us, nor have us blocked: after
-// Config.Refusals refused recipients of one domain in a row only one more is asked for each second, and
-// the others end at once with Outcome.LocalLimit. Each accepted one makes up for half a refused one.
+// Manners. One address of a mail host sees at most Config.PerHost connections of ours at a time, one
+// HELO name and one source address. What a group of hosts (a provider's, a site's) gets together is
+// in [Limits]: connections, recipients a session and a minute, and how many refusals we take before
+// we leave, so that servers do not count us as a harvester (Postfix smtpd_soft_error_limit is 10):
+// no more questions are sent ahead than may be refused. A host that lets fewer connections or
+// recipients pass than we would like is taken at its word for an hour. Each session ends with QUIT
+// and a short wait for the reply, unless the other side broke it or kept us waiting for a reply too
+// long. A host that could not be reached, or did not let us come as far as MAIL, is left alone for
+// 30 seconds: its next recipients get the same Outcome.
+//
+// Who sends to a dictionary of names shall not find mailboxes through us, nor have us blocked: when
+// of at least 20 recipients of one domain, or of one group, within 10 minutes surely more than 30 %
+// are refused (Config.Harvest, limit.Shares), it is not asked any more for a while and every Probe of
+// it ends at once with Outcome.LocalLimit. Until the first answers are known, no more than 20 are
+// under way.
 //
 // Bounds. All of one Probe ends within Config.Total and within its ctx; every single wait has an
-// absolute deadline inside of that, so a host that drips octets gains nothing. Waiting for a free
-// connection counts too, and ends as Outcome.LocalLimit. Hosts that do not answer hold no slot that
+// absolute deadline of its own, so a host that drips octets gains nothing. Waiting for a free
+// connection counts too, and ends as Outcome.LocalLimit. The conversation goes on without the one
+// who asked, to its proper end. Hosts that do not answer hold no slot that
 // others need: slots are kept by host; a connection counts towards Config.Max only once it was
 // greeted (those not yet greeted have a bound of their own, 4 × Config.Max); and a quarter of Max
 // is kept for hosts that have answered a question within the last hour.
@@ -45,12 +54,9 @@
 package probe
 
 import (
-	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"strings"
 	"sync"
@@ -80,16 +86,8 @@ type Request struct {
 	// Greeted, if set, is called once a session, behind the banner and the reply to EHLO, with the
 	// text of both as they came. It may name another group, and with goOn false nothing is asked:
 	// the session ends with QUIT and the Outcome is Declined.
+	// It must not wait for the pool.
 	Greeted func(banner string) (group string, l Limits, goOn bool)
-}
-
-// Limits are what a group of mail hosts gets from one address of ours.
-type Limits struct {
-	Connections        int        // at a time
-	RcptPerSession     int        // recipients asked for in one session
-	RcptPerTransaction int        // recipients behind one MAIL
-	Refusals           int        // refused recipients before a session is left
-	Rate               limit.Rate // recipients asked for
 }
 
 // Outcome is what came of a Probe. Either Reply holds the answer of the stage that ended it, or Err
@@ -117,137 +115,66 @@ type Outcome struct {
 	Steps   []string // each command and reply, escaped, for people; at most 200
 }
 
-// Config sets up a Pool. The zero value of each field but Dial and Resolver is usable.
-type Config struct {
-	Dial     esmtp.DialFunc // must filter addresses; called with "tcp" and IP:port
-	Resolver *mx.Resolver   // for the addresses of mail hosts
-	Port     int            // default 25
-	OwnNames []string       // who we are: a host that calls itself so is ourselves
-
-	ConnectTimeout time.Duration // of one TCP connection, default 3 s
-	CommandTimeout time.Duration // of one reply, from its command, default 5 s
-	// GreetingTimeout is that of the banner, default twice CommandTimeout: Postfix's postscreen
-	// holds it back for 6 seconds (postscreen_greet_wait), and lets in only who waits.
-	GreetingTimeout time.Duration
-	Total           time.Duration // of one Probe, all hosts and waiting included, default 30 s
-
-	PerHost        int           // connections to one address of a mail host, default 2
-	Max            int           // greeted connections in all, default 200
-	RcptPerSession int           // recipients asked for in one session, default 20
-	Idle           time.Duration // how long a session waits for the next recipient, default 5 s
-
-	// DomainRate limits the probes of one recipient domain; beyond it a Probe ends at once with
-	// LocalLimit. The zero value is no limit.
-	DomainRate limit.Rate
-
-	// Refusals is how many recipients of one domain may be refused in a row; then only one is asked
-	// for each second, see the package's manners. Default 50, below 0 is no limit.
-	Refusals int
-
-	// TLSConfig is cloned for STARTTLS, with the host's name as ServerName; its verification
-	// settings hold. nil: any certificate will do.
-	TLSConfig *tls.Config
-	Log       *slog.Logger // nil: no log
-}
-
-// Limits of one Probe and of a session that are not for configuration.
-const (
-	maxHosts        = 5   // mail hosts tried (the resolver keeps no more)
-	maxAddrs        = 10  // addresses tried in all
-	maxAddrsPerHost = 3   // so that the second host has its turn within Total
-	maxRefusals     = 5   // replies other than 2xx to RCPT before a session is left
-	maxSteps        = 200 // entries of Outcome.Steps
-	maxKeptLines    = 8   // of a refusal that is remembered of a host
-	maxKeptLine     = 500 // octets of each
-
-	quitTimeout = 2 * time.Second  // for the reply to QUIT
-	downFor     = 30 * time.Second // an address that does not let us in is left alone
-	plainFor    = time.Hour        // a host whose TLS failed is spoken to without
-	provenFor   = time.Hour        // a host that answered may use the places kept for such
-
-	provenShare   = 4 // one in so many of Max is kept for proven hosts
-	openingPerMax = 4 // connections not yet greeted, as a multiple of Max
-
-	rememberedHosts   = 4096  // entries of each memory about hosts
-	rememberedDomains = 16384 // domains whose rate is kept
-)
-
-func (c Config) withDefaults() Config {
-	for _, d := range []struct {
-		v   *time.Duration
-		def time.Duration
-	}{
-		{&c.ConnectTimeout, 3 * time.Second},
-		{&c.CommandTimeout, 5 * time.Second},
-		{&c.Total, 30 * time.Second},
-		{&c.Idle, 5 * time.Second},
-	} {
-		if *d.v <= 0 {
-			*d.v = d.def
-		}
-	}
-	if c.GreetingTimeout <= 0 {
-		c.GreetingTimeout = 2 * c.CommandTimeout
-	}
-	for _, d := range []struct {
-		v   *int
-		def int
-	}{{&c.Port, 25}, {&c.PerHost, 2}, {&c.Max, 200}, {&c.RcptPerSession, 20}} {
-		if *d.v <= 0 {
-			*d.v = d.def
-		}
-	}
-	c.Refusals = cmp.Or(c.Refusals, 50)
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
-	return c
-}
-
 // Pool probes. Safe for concurrent use. It owns all its connections and goroutines; Close ends
 // them.
 type Pool struct {
-	cfg   Config
-	hosts *limit.Slots // who may act on an address: the connections in use
+	cfg Config
 	// These hold one key each: connections that were greeted, those of them to hosts that never
 	// answered a question, and connections that were not greeted yet.
 	greeted, unproven, opening *limit.Slots
 	wanting                    atomic.Int32 // how many wait for greeted
 
-	domains  *limit.Limiter
-	refusals *limit.Limiter    // refused recipients of each domain, see harvested
+	domains *limit.Limiter
+	rates   *limit.Limiter // of groups, at their own rates
+	harvest *limit.Shares  // of refused recipients, by domain and by group; nil: no limit
+	quiet   *limit.Limiter // of warnings
+
 	down     *memory[Outcome]  // not to be connected to, and why
 	plain    *memory[struct{}] // not to be offered TLS
 	proven   *memory[struct{}] // have answered a question
+	capacity *memory[int]      // recipients that a session takes there
+	crowd    *memory[int]      // connections that are let in there
 
 	base   context.Context // ends when Close gives up waiting
 	cancel context.CancelFunc
-	wg     sync.WaitGroup // probes, sessions being settled, QUITs
+	wg     sync.WaitGroup // probes and sessions
 
 	mu     sync.Mutex
 	closed bool // no wg.Add from zero after this
-	idle   map[netip.Addr][]*session
+	peers  map[peerKey]*peer
+	groups map[groupKey]*group
+	names  map[string]int     // sessions by the name of the mail host
+	held   map[*peer]struct{} // have questions that wait for what harvest says
 }
 
 // NewPool returns a Pool without connections.
 func NewPool(cfg Config) *Pool {
 	cfg = cfg.withDefaults()
 	base, cancel := context.WithCancel(context.Background())
-	return &Pool{
+	p := &Pool{
 		cfg:      cfg,
-		hosts:    limit.NewSlots(cfg.PerHost),
 		greeted:  limit.NewSlots(cfg.Max),
 		unproven: limit.NewSlots(cfg.Max - cfg.Max/provenShare),
 		opening:  limit.NewSlots(openingPerMax * cfg.Max),
 		domains:  limit.NewLimiter(cfg.DomainRate, rememberedDomains),
-		refusals: limit.NewLimiter(refusalRate(cfg.Refusals), rememberedDomains),
+		rates:    limit.NewLimiter(limit.Rate{}, rememberedDomains),
+		quiet:    limit.NewLimiter(limit.Rate{Count: 1, Per: time.Minute, Burst: 5}, 1),
 		down:     newMemory[Outcome](downFor, rememberedHosts),
 		plain:    newMemory[struct{}](plainFor, rememberedHosts),
 		proven:   newMemory[struct{}](provenFor, rememberedHosts),
+		capacity: newMemory[int](provenFor, rememberedHosts),
+		crowd:    newMemory[int](provenFor, rememberedHosts),
 		base:     base,
 		cancel:   cancel,
-		idle:     make(map[netip.Addr][]*session),
+		peers:    make(map[peerKey]*peer),
+		groups:   make(map[groupKey]*group),
+		names:    make(map[string]int),
+		held:     make(map[*peer]struct{}),
 	}
+	if cfg.Harvest.Least >= 0 {
+		p.harvest = limit.NewShares(cfg.Harvest, rememberedDomains)
+	}
+	return p
 }
 
 // Probe asks req's question and returns when there is an answer, when no host is left to ask, or
@@ -270,14 +197,11 @@ func (p *Pool) Probe(ctx context.Context, req Request) Outcome {
 func (p *Pool) Close(ctx context.Context) error {
 	p.mu.Lock()
 	p.closed = true
-	var waiting []*session
-	for _, list := range p.idle {
-		waiting = append(waiting, list...)
-	}
-	clear(p.idle)
-	for _, s := range waiting {
-		s.timer.Stop()
-		p.wg.Go(func() { s.quit(p.base) })
+	for _, pr := range p.peers {
+		for _, s := range pr.sessions {
+			s.poke()
+		}
+		p.useless(pr)
 	}
 	p.mu.Unlock()
 
@@ -309,7 +233,7 @@ func (p *Pool) enter() bool {
 }
 
 // check refuses a Request that must not be asked.
-func (req Request) check() error {
+func (req *Request) check() error {
 	switch {
 	case req.Sender.IsNull() || req.Sender.ASCIIDomain() == "":
 		return errors.New("a probe needs a sender with a domain; set verify.fallback_sender")

@@ -6,10 +6,15 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
+	"github.com/rcptgate/rcptgate/verify/reply"
 )
 
 // HostError is the Outcome.Err of a connection that was not made or of a conversation that broke.
@@ -48,30 +53,184 @@ func over(ctx context.Context) bool {
 	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
 }
 
-// session is one connection to a mail host. It belongs to whoever has it: a run, the pool's idle
-// list, or the goroutine that settles or ends it.
+// session is one connection to a mail host, with a goroutine of its own: work.
 type session struct {
-	pool       *Pool
-	client     *esmtp.Client // nil until connected
-	mx         string
-	addr       netip.Addr
-	helo       string
+	pool   *Pool
+	peer   *peer
+	client *esmtp.Client // nil until connected
+	conn   net.Conn      // under client
+	mx     string        // the name by which it was looked up
+	addr   netip.Addr
+	helo   string
+	listen func(banner string) (group string, l Limits, goOn bool) // Request.Greeted
+
+	banner     string     // see Outcome.Banner
+	source     netip.Addr // see Outcome.Source
 	pipelining bool
+	batch      []*question // that it is asking
+	answered   int         // recipients with a reply
+	mailed     bool        // a MAIL was accepted
+	said421    esmtp.Reply // the 421 that it ended with
 
-	asked   int // recipients
-	refused int // of them, not answered by 2xx
+	asked, refused atomic.Int32 // recipients; not answered by 2xx
 
-	release func()    // the slot of addr; held by a session in use, not by one that waits
-	leave   func()    // its place among the greeted; nil before
-	prove   func()    // its place among the unproven; nil before, and after an answer
-	since   time.Time // parked
-	timer   *time.Timer
+	leave func() // its place among the greeted; nil before
+	prove func() // its place among the unproven; nil before, and after an answer
+
+	ctx    context.Context // of open
+	cancel context.CancelFunc
+	wake   chan struct{} // has a value when it is worth to look at the queue again
+
+	// Under Pool.mu.
+	state   state
+	since   time.Time // in that state
+	evicted bool      // another needs its place
+	group   *group
+	limits  Limits
+
+	mu    sync.Mutex
+	phase phase
+	steps []string // of open
+}
+
+type state int
+
+const (
+	opening state = iota
+	idle
+	busy
+	leaving // takes no more questions
+)
+
+// phase is where open is.
+type phase int
+
+const (
+	inSlot  phase = iota // waits for a slot of ours
+	inDial               // is not connected yet
+	inTalk               // the host knows of it
+	inPlace              // waits for a place among the greeted
+)
+
+func contextOf(p *Pool) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(p.base, p.cfg.Total)
+}
+
+// work is the life of s.
+func (s *session) work() {
+	p := s.pool
+	defer p.wg.Done()
+	defer p.retire(s)
+	defer s.survive()
+	opened := s.open()
+	s.cancel()
+	if opened {
+		// Conversations have no context: it would cost a timer for each reply.
+		stop := context.AfterFunc(p.base, func() { _ = s.conn.Close() })
+		defer stop()
+		for s.batch = p.next(s); s.batch != nil && s.ask(s.batch); {
+			s.batch = p.next(s)
+		}
+	}
+	p.dismiss(s)
+	s.end()
+}
+
+// survive keeps a fault of ours from ending the process: it is logged, and nothing was learned.
+func (s *session) survive() {
+	fault := recover()
+	if fault == nil {
+		return
+	}
+	s.pool.cfg.Log.Error("internal error in a probe; please report it",
+		"mx", s.mx, "error", fmt.Sprint(fault), "stack", string(debug.Stack()))
+	s.drop()
+	out := Outcome{
+		Stage: reply.StageConnect, MX: s.mx, Addr: s.addr, Err: errors.New("probe: internal error"),
+	}
+	s.pool.refuse(s, out, true)
+	for _, q := range s.batch {
+		s.pool.deliver(q, out, true)
+	}
+}
+
+// room is how many more recipients s may be asked at a time.
+func (s *session) room() int {
+	asked := int(s.asked.Load())
+	n := min(s.limits.RcptPerSession-asked, s.limits.Refusals-int(s.refused.Load()), maxBatch)
+	if c, ok := s.pool.capacity.get(s.addr, time.Now()); ok {
+		n = min(n, c-asked)
+	}
+	return n
+}
+
+// poke has s look at the queue again.
+func (s *session) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default: // it is going to
+	}
+}
+
+// evict ends s, which is idle, under Pool.mu.
+func (s *session) evict() {
+	s.evicted = true
+	s.poke()
+}
+
+// sleep waits until s is poked; false says that Idle is over.
+func (s *session) sleep() bool {
+	t := time.NewTimer(s.pool.cfg.Idle)
+	defer t.Stop()
+	select {
+	case <-s.wake:
+		return true
+	case <-t.C:
+		return false
+	}
+}
+
+func (s *session) step(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.steps) < maxSteps {
+		s.steps = append(s.steps, fmt.Sprintf(format, args...))
+	}
+}
+
+// story is what happened in open so far.
+func (s *session) story() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.steps)
+}
+
+func (s *session) enterPhase(ph phase) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.phase = ph
+}
+
+// blocked reports whether open waits because of our own limits.
+func (s *session) blocked() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.phase == inSlot || s.phase == inPlace
+}
+
+// dialled reports whether the host may know of s.
+func (s *session) dialled() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.phase >= inTalk
 }
 
 // enter takes one of the Max places for s, which was greeted; if need be that of a session that
 // only waits. A host that never answered a question takes a place among the unproven too.
 func (s *session) enter(ctx context.Context) (err error) {
 	p := s.pool
+	s.enterPhase(inPlace)
+	defer s.enterPhase(inTalk)
 	if _, ok := p.proven.get(s.addr, time.Now()); !ok {
 		if s.prove, err = p.unproven.Acquire(ctx, ""); err != nil {
 			return err
@@ -81,15 +240,18 @@ func (s *session) enter(ctx context.Context) (err error) {
 	if s.leave, ok = p.greeted.TryAcquire(""); ok {
 		return nil
 	}
-	p.wanting.Add(1) // before evict: what it does not find any more is not kept, see park
+	p.wanting.Add(1) // first: who is not idle yet sees it and does not become so
 	defer p.wanting.Add(-1)
-	p.evict()
+	p.makeRoom()
 	s.leave, err = p.greeted.Acquire(ctx, "")
 	return err
 }
 
 // proved notes that the host of s has answered a question.
 func (s *session) proved() {
+	if s.answered > 1 && s.prove == nil {
+		return
+	}
 	s.pool.proven.put(s.addr, struct{}{}, time.Now())
 	if s.prove != nil {
 		s.prove()
@@ -97,68 +259,17 @@ func (s *session) proved() {
 	}
 }
 
-// keep puts s where the next request for its host finds it, and frees its slot. If that is not to
-// be, s is ended.
-func (s *session) keep() {
-	if s.asked < s.pool.cfg.RcptPerSession && s.refused < maxRefusals && s.pool.park(s) {
-		return
+// end ends s as the protocol wants it, with a short wait for the reply, unless it is broken.
+func (s *session) end() {
+	if s.client != nil && s.client.Err() == nil {
+		s.client.Timeout = quitTimeout
+		// Nobody is left to whom an error would matter: Quit closes the connection whatever happens.
+		_, _ = s.client.Quit(s.pool.base)
 	}
-	s.quit(s.pool.base)
-}
-
-// settle brings s to where it can be kept, after a reply to RCPT, and keeps it or ends it.
-// resetSent says that RSET was sent along and its reply is outstanding.
-func (s *session) settle(resetSent bool) {
-	ctx := s.pool.base
-	if s.asked >= s.pool.cfg.RcptPerSession || s.refused >= maxRefusals {
-		s.quit(ctx)
-		return
-	}
-	var answer esmtp.Reply
-	var err error
-	if resetSent {
-		answer, err = s.client.ReadReply(ctx)
-	} else {
-		answer, err = s.client.Reset(ctx)
-	}
-	if err != nil {
-		s.abandon()
-		return
-	}
-	if answer.Positive() && s.client.Clean() {
-		s.keep()
-		return
-	}
-	s.quit(ctx)
-}
-
-// leave ends s in the background. The caller is a goroutine that the pool counts.
-func (p *Pool) leave(s *session) { p.wg.Go(func() { s.quit(p.base) }) }
-
-// quit ends s as the protocol wants it, with a short wait for the reply, and frees what it holds.
-func (s *session) quit(ctx context.Context) {
-	s.client.Timeout = quitTimeout
-	// Nobody is left to whom an error would matter: Quit closes the connection whatever happens.
-	_, _ = s.client.Quit(ctx)
-	s.abandon()
-}
-
-// quitKeepingSlot is quit for a session that is replaced by another to the same host.
-func (s *session) quitKeepingSlot(ctx context.Context) {
-	s.release = nil
-	s.quit(ctx)
-}
-
-// abandon closes s without a word and frees what it holds.
-func (s *session) abandon() {
 	s.drop()
-	if s.release != nil {
-		s.release()
-		s.release = nil
-	}
 }
 
-// drop closes s without a word and frees its place among the greeted, but not the slot of its host.
+// drop closes s without a word and frees its place among the greeted.
 func (s *session) drop() {
 	if s.client != nil {
 		_ = s.client.Close() // there is nothing left to lose
@@ -169,4 +280,9 @@ func (s *session) drop() {
 			*free = nil
 		}
 	}
+}
+
+// fault says for people what broke. Everything from the network in it is escaped.
+func (s *session) fault(name, what string, err error) error {
+	return &HostError{What: what, MX: name, Addr: s.addr, Err: err}
 }

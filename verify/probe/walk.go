@@ -5,17 +5,21 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
-	"github.com/rcptgate/rcptgate/internal/esmtp"
+	"github.com/rcptgate/rcptgate/internal/limit"
+	"github.com/rcptgate/rcptgate/verify/mx"
 	"github.com/rcptgate/rcptgate/verify/reply"
 )
 
 // run is one Probe under way: the request, and what has happened so far. One goroutine uses it.
 type run struct {
-	pool  *Pool
-	req   Request
-	steps []string
+	pool    *Pool
+	req     Request
+	limits  Limits // resolved
+	charged bool   // the rate of the group
+	steps   []string
 }
 
 // step records what happened, for people. Whatever came from the network must be escaped already.
@@ -42,8 +46,7 @@ func (r *run) begin(ctx context.Context) Outcome {
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Total)
 	defer cancel()
-	//nolint:contextcheck // p.base is ended by Close; it is apart from ctx on purpose.
-	defer context.AfterFunc(p.base, cancel)()
+	r.limits = p.cfg.resolve(r.req.Limits)
 	if over(ctx) {
 		err := fmt.Errorf("probe: no time left: %w", cmp.Or(context.Cause(ctx), context.DeadlineExceeded))
 		return Outcome{Stage: reply.StageConnect, Err: err}
@@ -56,10 +59,7 @@ func (r *run) begin(ctx context.Context) Outcome {
 func (r *run) walk(ctx context.Context) Outcome {
 	best := Outcome{Stage: reply.StageConnect}
 	tried := 0
-	for i, host := range r.req.Set.Hosts {
-		if i == maxHosts {
-			break
-		}
+	for _, host := range r.hosts() {
 		addrs, status := r.pool.cfg.Resolver.Addrs(ctx, host.Name)
 		if len(addrs) == 0 {
 			r.step("%s: no address that may be probed (DNS: %v)", host.Name, status)
@@ -68,7 +68,7 @@ func (r *run) walk(ctx context.Context) Outcome {
 				Err: fmt.Errorf("probe: %s has no address that may be probed (DNS: %v)", host.Name, status),
 			})
 		}
-		for _, addr := range order(addrs) {
+		for _, addr := range r.near(order(addrs)) {
 			if tried++; tried > maxAddrs {
 				return best
 			}
@@ -80,7 +80,7 @@ func (r *run) walk(ctx context.Context) Outcome {
 				return out
 			}
 			best = better(best, out)
-			if over(ctx) {
+			if over(ctx) || r.pool.base.Err() != nil {
 				return best
 			}
 		}
@@ -152,70 +152,138 @@ func weight(o Outcome) int {
 func (r *run) host(ctx context.Context, name string, addr netip.Addr) (out Outcome, final bool) {
 	p := r.pool
 	out = Outcome{Stage: reply.StageConnect, MX: name, Addr: addr}
-	release, err := p.hosts.Acquire(ctx, addr.String())
-	if err == nil && over(ctx) { // handed over by one whose time ended as ours does
-		release()
-		err = context.DeadlineExceeded
-	}
+	source, err := p.source(r.req.Group, addr)
 	if err != nil {
-		r.step("%s [%v]: all %d connections stayed busy", name, addr, p.cfg.PerHost)
-		out.LocalLimit = true
-		out.Err = fmt.Errorf("probe: no connection to %s came free: %w", name, err)
+		r.step("%s [%v]: no source address of its family", name, addr)
+		out.Err = err
+		return out, false
+	}
+	q := &question{
+		req: &r.req, name: name, group: groupKey{source, r.req.Group}, limits: r.limits,
+		result: make(chan asked, 1),
+	}
+	if out, ok := r.admit(q, addr); !ok {
 		return out, true
 	}
-	// Asked here and not before the wait for a slot, in which hundreds may have been refused.
-	if domain := r.req.Rcpt.ASCIIDomain(); p.harvested(domain) {
-		release()
-		r.step("too many recipients of %s were refused, it is not asked for a while", domain)
-		out.LocalLimit = true
-		out.Err = fmt.Errorf("probe: too many recipients of %s were refused lately", domain)
-		return out, true
-	}
-	if s := p.take(ctx, addr, r.req.Helo); s != nil {
-		s.release = release
-		r.step("%s [%v]: session kept from before, %d recipients so far", name, addr, s.asked)
-		switch out, how := r.ask(ctx, s); how {
-		case answered:
-			return out, true
-		case failed:
-			release()
-			return out, false
-		case stale:
-			r.step("%s [%v]: the kept session is of no use, once more on a new one", name, addr)
-		}
-	}
-	if before, ok := p.down.get(addr, time.Now()); ok {
-		release()
+	p.mu.Lock()
+	pr := p.peerAt(peerKey{source, addr})
+	if before, ok := p.down.get(addr, time.Now()); ok && !pr.greeted() {
+		p.tidy(pr)
+		p.mu.Unlock()
 		r.step("%s [%v]: left alone, a moment ago: %s", name, addr, before.why())
 		before.MX, before.Connected = name, false
-		return before, before.Self
+		return before, before.Self || before.Declined
 	}
-	s, out, final := r.open(ctx, name, addr, release)
-	if s == nil {
-		return out, final
+	p.enqueue(pr, q)
+	p.mu.Unlock()
+	select {
+	case a := <-q.result:
+		return r.settled(q, a)
+	case <-ctx.Done():
+	case <-p.base.Done():
 	}
-	out, how := r.ask(ctx, s)
-	if how != answered {
-		release()
+	before, limited, story := p.abandon(pr, q)
+	switch before {
+	case done:
+		return r.settled(q, <-q.result)
+	case taken:
+		// The session goes on to the end of what was sent, and writes into q until then.
+		r.step("%s [%v]: asked for, no answer in time", name, addr)
+		out.Connected, out.Stage = true, reply.StageMail
+		if q.mailed.Load() {
+			out.Stage = reply.StageRcpt
+		}
+		out.Err = &HostError{What: command(out.Stage), MX: name, Addr: addr, Err: r.ended(ctx)}
+	case waiting, gone:
+		r.steps = append(r.steps, story...)
+		if limited {
+			r.step("%s [%v]: all connections stayed busy", name, addr)
+			out.LocalLimit = true
+			out.Err = fmt.Errorf("probe: no connection to %s came free: %w", name, r.ended(ctx))
+			return out, true
+		}
+		r.step("%s [%v]: no session in time", name, addr)
+		out.Err = &HostError{What: "connect", MX: name, Addr: addr, Err: r.ended(ctx)}
 	}
-	return out, how == answered
+	return out, false
 }
 
-// envelope returns the commands for s. NoUTF8 of out is set if the host lacks SMTPUTF8 and the
-// recipient as written needs it; ok is false if there is nothing that can be asked there.
-func (r *run) envelope(s *session, out *Outcome) (mail esmtp.Mail, rcpt esmtp.Rcpt, ok bool) {
-	mail.From, rcpt.To = r.req.Sender, r.req.Rcpt
-	if !mail.From.NeedsUTF8() && !rcpt.To.NeedsUTF8() {
-		return mail, rcpt, true
+// ended says why the run does not wait any more.
+func (r *run) ended(ctx context.Context) error {
+	if r.pool.base.Err() != nil {
+		return ErrClosed
 	}
-	if _, offered := s.client.Extension("SMTPUTF8"); offered {
-		mail.UTF8 = true
-		return mail, rcpt, true
+	return cmp.Or(context.Cause(ctx), context.DeadlineExceeded)
+}
+
+func (r *run) settled(q *question, a asked) (Outcome, bool) {
+	r.steps = append(r.steps, q.steps[:min(len(q.steps), maxSteps-len(r.steps))]...)
+	a.out.MX = q.name
+	return a.out, a.final
+}
+
+// admit asks the limits that end a Probe at once.
+func (r *run) admit(q *question, addr netip.Addr) (Outcome, bool) {
+	p, now := r.pool, time.Now()
+	if p.look(q, now) == limit.Stop {
+		r.step("too many recipients of %s were refused, it is not asked for a while", r.req.Rcpt.ASCIIDomain())
+		return q.harvested(addr), false
 	}
-	out.NoUTF8 = rcpt.To.NeedsUTF8()
-	if rcpt.To, ok = rcpt.To.ASCII(); !ok {
-		return mail, rcpt, false
+	if q.group.name == "" || r.charged {
+		return Outcome{}, true
 	}
-	mail.From, ok = mail.From.ASCII()
-	return mail, rcpt, ok
+	wait, ok := p.rates.TakeAt(q.group.String(), q.limits.Rate, now)
+	if ok {
+		r.charged = true
+		return Outcome{}, true
+	}
+	err := fmt.Errorf("probe: our own rate for %s is used up for %v", q.group.name, wait.Round(time.Second))
+	r.step("%v", err)
+	return Outcome{Stage: reply.StageConnect, MX: q.name, Addr: addr, LocalLimit: true, Err: err}, false
+}
+
+// harvested is the outcome of a question that is not asked because too many were refused.
+func (q *question) harvested(addr netip.Addr) Outcome {
+	return Outcome{
+		Stage: reply.StageConnect, MX: q.name, Addr: addr, LocalLimit: true,
+		Err: fmt.Errorf("probe: too many recipients of %s were refused lately", q.req.Rcpt.ASCIIDomain()),
+	}
+}
+
+// hosts are the hosts to try, in their order (RFC 5321 section 5.1); of those with the same
+// preference one that a session is open to goes first.
+func (r *run) hosts() []mx.Host {
+	hosts := r.req.Set.Hosts
+	hosts = hosts[:min(len(hosts), maxHosts)]
+	if len(hosts) < 2 || hosts[0].Pref != hosts[1].Pref {
+		return hosts
+	}
+	hosts = slices.Clone(hosts)
+	p := r.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	slices.SortStableFunc(hosts, func(a, b mx.Host) int {
+		if c := cmp.Compare(a.Pref, b.Pref); c != 0 {
+			return c
+		}
+		return cmp.Compare(min(p.names[b.Name], 1), min(p.names[a.Name], 1))
+	})
+	return hosts
+}
+
+// near moves an address that a session is open to to the front.
+func (r *run) near(addrs []netip.Addr) []netip.Addr {
+	if len(addrs) < 2 {
+		return addrs
+	}
+	p := r.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, addr := range addrs {
+		source, err := p.source(r.req.Group, addr)
+		if pr := p.peers[peerKey{source, addr}]; err == nil && pr != nil && pr.greeted() {
+			return append([]netip.Addr{addr}, append(addrs[:i:i], addrs[i+1:]...)...)
+		}
+	}
+	return addrs
 }
