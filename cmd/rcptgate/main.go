@@ -9,6 +9,7 @@
 //	rcptgate verify ADDRESS...              what is known of mailboxes
 //	rcptgate explain --from SENDER ADDRESS  every step of one decision
 //	rcptgate internal-domains               the domains that a Postfix keeps for itself
+//	rcptgate classify [FILE]                what replies of mail servers mean
 //	rcptgate demo                           a simulated world to watch the gate in
 //	rcptgate version                        version, commit, Go version
 //
@@ -87,7 +88,7 @@ rest to the relay.`,
 	})
 	root.AddCommand(
 		newServeCmd(), newCheckConfigCmd(), newVerifyCmd(), newExplainCmd(),
-		newInternalDomainsCmd(), newDemoCmd(), newBenchCmd(), newVersionCmd(),
+		newInternalDomainsCmd(), newClassifyCmd(), newDemoCmd(), newBenchCmd(), newVersionCmd(),
 	)
 	return root
 }

@@ -1,24 +1,56 @@
 // Package reply says what one SMTP reply of somebody else's server means.
 //
-// A reply is judged in two steps: whom is it about (the recipient, the sender,
-// the client that connected, ...), and only then what does it say. Classify is a
-// pure function from the stage of the conversation, the code and the enhanced
-// code (RFC 3463 and the IANA registry of enhanced status codes) to a Class:
+// A reply is judged in two steps: whom is it about (the recipient, the sender, the client that
+// connected, ...), and only then what does it say. Classify is a pure function from code,
+// enhanced code, text, stage of the conversation and provider to a Class:
 //
-//	c := reply.Classify(reply.Input{Stage: reply.StageRcpt, Code: 550, Enhanced: enhanced})
+//	c := reply.Classify(reply.Input{Stage: reply.StageRcpt, Code: 550, Text: "5.1.1 no such user"})
 //	// c.Label == reply.MailboxUnknown, c.Subject == reply.SubjectRecipient, c.Proof == true
 //
-// Class.Proof is the only thing that may refuse a recipient. It is true for a 5xx
-// reply to RCPT whose enhanced code speaks of the recipient or its domain. It is
-// never true for a 4xx, before RCPT, for x.7.z, x.0.0 or x.4.z, or for a bare code.
+// Explain is the same with what was seen.
 //
-// LIMITS. The provider and the words of the reply are carried in Input but are not
-// read, only the enhanced codes at the start of its lines: a server that puts a
-// wrong code in front of the right words is believed by its code. What the code
-// leaves open is said with low confidence.
+// # Rules
+//
+// The rules are data, in rules/*.toml, each with its source and replies that it decides. The
+// first that holds decides. Their order is that of the evidence:
+//
+//	ticket     what a provider always says in one way, often a number of its own
+//	veto       about us, the message, the server, the conversation
+//	recipient  full, disabled, moved, unknown; the recipient's domain
+//	hint       vague words
+//	enhanced   the enhanced code (RFC 3463 and the IANA registry)
+//	code       the basic code and the stage
+//
+// So a veto beats 5.1.1, and words about the recipient beat 5.7.1. Before RCPT no rule about the
+// recipient is asked: the server has not heard of it. Names are taken out of the text first
+// (addresses, hosts, URLs, IP addresses), so that a mailbox called "spam" does not speak.
+//
+// In a rule every condition that is given must hold: any (one of these phrases), all and near
+// (one of each of several lists; near: in one sentence), not, raw (letter by letter), most (the
+// number of words), codes,
+// enhanced, stages, providers. A phrase is whole words; "full*" is any word that begins so;
+// "a ~ b" is a with at most two words between it and b, "a ~5 b" five; "{box}" is each entry of
+// the list of that name under [words]; "url:x" is a word in a host name or URL; "@addr", "@ip",
+// "@host", "@url" tell that such a name stood there.
+//
+// # Proof
+//
+// Class.Proof is the only thing that may refuse a recipient. It takes a rule that may prove, a
+// 5xx to RCPT or to the end of data, a subject that is the recipient or its domain, no enhanced
+// code about the message or policy (x.6.z, x.7.z; but for a few texts of providers that use it
+// for an unknown user), and no second line with another enhanced code. Relaying denied is
+// domain_unknown and no proof: it may be about us, who did not log in or came to a host that
+// is set up wrongly, just as well as about the domain. A full mailbox is no proof either.
+//
+// LIMITS. The first 4 KiB and the last 4 KiB of a text are read. A label is as good as the words;
+// see Class.Confidence. At most 1023 lists of phrases and 65535 nodes fit the automaton.
 package reply
 
-import "github.com/rcptgate/rcptgate/internal/esmtp"
+import (
+	"time"
+
+	"github.com/rcptgate/rcptgate/internal/esmtp"
+)
 
 // Stage is the point of the SMTP conversation that a reply, or its absence, belongs to.
 type Stage string
@@ -34,6 +66,9 @@ const (
 	StageDot      Stage = "dot"      // the end of data
 	StageUnknown  Stage = "unknown"
 )
+
+// Stages returns all stages, in the order of the conversation.
+func Stages() []Stage { return allStages() }
 
 // Label is what a reply says.
 type Label string
@@ -84,8 +119,14 @@ type Class struct {
 	Label      Label
 	Subject    Subject
 	Confidence float64 // 0 to 1: how sure Label is
-	Rule       string  // what decided, for people: "rcpt 5.1.1", "mail 550"
+	Rule       string  // what decided, for people: the family and the rule, "recipient/unknown"
 	// Proof: the reply says of this very recipient, or of its domain, that it
 	// cannot receive mail. Nothing else may lead to a permanent refusal.
 	Proof bool
+	// Exists: the reply says that this very mailbox exists: it is full, or gets more mail
+	// than it may just now. Such a reply neither refuses the mailbox nor is it about us.
+	Exists bool
+	// Retry is the delay that the text of a 4xx names ("in 5 minutes", "00:04:12"), 0 if it
+	// names none; never less than 10 seconds nor more than a day.
+	Retry time.Duration
 }

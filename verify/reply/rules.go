@@ -1,0 +1,518 @@
+package reply
+
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/rcptgate/rcptgate/internal/esmtp"
+)
+
+// rulesFS holds the rules. rules/README.md says how they are written.
+//
+//go:embed rules/*.toml
+var rulesFS embed.FS
+
+// families are the files of rules in the order of their evidence.
+func families() []string {
+	return []string{"ticket", "veto", "recipient", "hint", "enhanced", "code"}
+}
+
+// ruleFile is one file as it is written.
+type ruleFile struct {
+	Words map[string][]string `toml:"words"`
+	Rule  []rawRule           `toml:"rule"`
+}
+
+// rawRule is one rule as it is written. Every condition that is given must hold.
+type rawRule struct {
+	Name       string     `toml:"name"`
+	Label      Label      `toml:"label"`
+	Subject    Subject    `toml:"subject"`
+	Confidence float64    `toml:"confidence"`
+	Any        []string   `toml:"any"`       // one of these phrases
+	All        [][]string `toml:"all"`       // one of each of these lists as well
+	Near       [][]string `toml:"near"`      // one of each of these lists, in one sentence
+	Not        []string   `toml:"not"`       // none of these
+	Raw        []string   `toml:"raw"`       // one of these stands in the text, letter by letter
+	Most       int        `toml:"most"`      // at most so many words in the text
+	Codes      []string   `toml:"codes"`     // "550", "55x", "4xx"
+	Enhanced   []string   `toml:"enhanced"`  // "5.1.1", "x.2.2", "x.7.606-649", "none"
+	Stages     []Stage    `toml:"stages"`    // none given: all at which Subject can be spoken of
+	Providers  []string   `toml:"providers"` // "microsoft*"
+	Proof      bool       `toml:"proof"`     // may prove, if stage, code and enhanced code agree
+	Policy     bool       `toml:"policy"`    // proves in spite of x.6.z and x.7.z
+	Exists     bool       `toml:"exists"`    // says that the mailbox exists
+	Source     string     `toml:"source"`
+	Examples   []string   `toml:"examples"`
+}
+
+// rule is a rawRule made ready.
+type rule struct {
+	class     Class
+	policy    bool
+	need      []uint16
+	not       []uint16
+	raw       []string
+	most      int
+	codes     []codeRange
+	enhanced  []codePattern
+	stages    stageSet
+	providers []string
+}
+
+type codeRange struct{ from, to int }
+
+// codePattern is an enhanced code with ranges; class 0 is any.
+type codePattern struct {
+	none  bool // there is no enhanced code
+	parts [3]codeRange
+}
+
+func (p codePattern) matches(e esmtp.EnhancedCode) bool {
+	none := e == (esmtp.EnhancedCode{})
+	if p.none || none {
+		return p.none && none
+	}
+	for i, part := range p.parts {
+		if e[i] < part.from || e[i] > part.to {
+			return false
+		}
+	}
+	return true
+}
+
+type stageSet uint16
+
+func stageBit(s Stage) stageSet {
+	for i, known := range allStages() {
+		if s == known {
+			return 1 << i
+		}
+	}
+	return 0
+}
+
+func allStages() []Stage {
+	return []Stage{
+		StageConnect, StageHelo, StageStartTLS, StageMail, StageRcpt, StageData, StageDot, StageUnknown,
+	}
+}
+
+// earlyStages come before the server has heard of the recipient: whatever it says there, it
+// does not say of the mailbox.
+func earlyStages() stageSet {
+	return stageBit(StageConnect) | stageBit(StageHelo) | stageBit(StageStartTLS) | stageBit(StageMail)
+}
+
+// ruleSet is all rules, compiled.
+type ruleSet struct {
+	rules []rule
+	auto  *automaton
+}
+
+// embedded compiles the rules that are part of the program, once. TestRules holds that it
+// succeeds; without rules the basic code would decide alone.
+var embedded = sync.OnceValue(func() *ruleSet { //nolint:gochecknoglobals // constant once made
+	rs, err := loadRules()
+	if err != nil {
+		return &ruleSet{auto: &automaton{
+			root: make([]int32, 1), nodes: make([]node, 1),
+			slotOf: make([]uint16, maxFeatures), pairs: make([][]pair, maxFeatures),
+		}}
+	}
+	return rs
+})
+
+func loadRules() (*ruleSet, error) {
+	files, err := readRules()
+	if err != nil {
+		return nil, err
+	}
+	return compile(files)
+}
+
+func readRules() ([]ruleFile, error) {
+	var files []ruleFile
+	for _, family := range families() {
+		data, err := rulesFS.ReadFile("rules/" + family + ".toml")
+		if err != nil {
+			return nil, fmt.Errorf("reply: %w", err)
+		}
+		var file ruleFile
+		dec := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
+		if err := dec.Decode(&file); err != nil {
+			var strict *toml.StrictMissingError
+			if errors.As(err, &strict) {
+				return nil, fmt.Errorf("reply: rules/%s.toml: %s", family, strict.String())
+			}
+			return nil, fmt.Errorf("reply: rules/%s.toml: %w", family, err)
+		}
+		for i := range file.Rule {
+			file.Rule[i].Name = family + "/" + file.Rule[i].Name
+		}
+		files = append(files, file)
+	}
+	return files, nil
+}
+
+// compiler turns written rules into rules.
+type compiler struct {
+	words    map[string][]string
+	phrases  builder
+	features map[string]uint16 // by their phrases
+	nears    []near
+	pairs    []rawPair
+}
+
+// near is a feature that follows from others in one sentence.
+type near struct {
+	parts []uint16
+	whole uint16
+}
+
+func compile(files []ruleFile) (*ruleSet, error) {
+	c := &compiler{
+		words:    map[string][]string{},
+		phrases:  builder{map[string][]uint16{}},
+		features: map[string]uint16{},
+	}
+	rs := &ruleSet{}
+	for _, file := range files {
+		for name, list := range file.Words {
+			c.words[name] = list
+		}
+	}
+	for _, file := range files {
+		for _, raw := range file.Rule {
+			r, err := c.rule(raw)
+			if err != nil {
+				return nil, fmt.Errorf("reply: rule %s: %w", raw.Name, err)
+			}
+			rs.rules = append(rs.rules, r)
+		}
+	}
+	var err error
+	rs.auto, err = c.phrases.build()
+	if err != nil {
+		return nil, fmt.Errorf("reply: %w", err)
+	}
+	rs.auto.nears = c.nears
+	return rs, c.linkPairs(rs.auto)
+}
+
+func (c *compiler) rule(raw rawRule) (rule, error) {
+	r := rule{
+		class: Class{
+			Label: raw.Label, Subject: raw.Subject, Confidence: raw.Confidence, Rule: raw.Name,
+			Proof: raw.Proof, Exists: raw.Exists,
+		},
+		policy: raw.Policy, raw: raw.Raw, most: raw.Most, providers: raw.Providers,
+	}
+	lists := raw.All
+	if len(raw.Any) > 0 {
+		lists = append([][]string{raw.Any}, lists...)
+	}
+	for _, list := range lists {
+		feature, err := c.feature(list)
+		if err != nil {
+			return r, err
+		}
+		r.need = append(r.need, feature)
+	}
+	if len(raw.Near) > 0 {
+		feature, err := c.nearFeature(raw.Near)
+		if err != nil {
+			return r, err
+		}
+		r.need = append(r.need, feature)
+	}
+	if len(raw.Not) > 0 {
+		feature, err := c.feature(raw.Not)
+		if err != nil {
+			return r, err
+		}
+		r.not = []uint16{feature}
+	}
+	for _, s := range raw.Codes {
+		from, to, ranged := strings.Cut(s, "-")
+		if !ranged {
+			from, to = strings.ReplaceAll(s, "x", "0"), strings.ReplaceAll(s, "x", "9")
+		}
+		code, err := parseRange(from, to)
+		if err != nil || code.from < 100 || code.to > 999 {
+			return r, fmt.Errorf("code %q: write 550, 55x, 5xx or 530-539", s)
+		}
+		r.codes = append(r.codes, code)
+	}
+	for _, s := range raw.Enhanced {
+		p, err := parsePattern(s)
+		if err != nil {
+			return r, err
+		}
+		r.enhanced = append(r.enhanced, p)
+	}
+	return r, r.setStages(raw)
+}
+
+func (r *rule) setStages(raw rawRule) error {
+	for _, s := range raw.Stages {
+		bit := stageBit(s)
+		if bit == 0 {
+			return fmt.Errorf("no such stage: %q", s)
+		}
+		r.stages |= bit
+	}
+	if r.stages != 0 {
+		return nil
+	}
+	r.stages = 1<<len(allStages()) - 1
+	if raw.Subject == SubjectRecipient || raw.Subject == SubjectDomain {
+		r.stages &^= earlyStages()
+	}
+	return nil
+}
+
+// feature gives a list of phrases its number; equal lists share one.
+func (c *compiler) feature(list []string) (uint16, error) {
+	key := strings.Join(list, "\n")
+	if feature, ok := c.features[key]; ok {
+		return feature, nil
+	}
+	if len(c.features)+len(c.nears) >= maxFeatures {
+		return 0, fmt.Errorf("more than %d lists of phrases", maxFeatures)
+	}
+	feature := uint16(len(c.features)) //nolint:gosec // bounded above
+	c.features[key] = feature
+	for _, phrase := range list {
+		if before, after, ok := strings.Cut(phrase, "~"); ok {
+			if err := c.pair(before, after, feature); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		all, err := c.expand(phrase)
+		if err != nil {
+			return 0, err
+		}
+		for _, p := range all {
+			if p == "" {
+				return 0, fmt.Errorf("phrase %q can be empty", phrase)
+			}
+			c.phrases.add(p, feature)
+		}
+	}
+	return feature, nil
+}
+
+// rawPair is a pair before its features have slots.
+type rawPair struct {
+	from, to uint16
+	gap      int32
+	whole    uint16
+}
+
+// defaultGap is how many words "A ~ B" lets between; "A ~5 B" says it.
+const defaultGap = 2
+
+// pair makes "A ~ B" one way to have a feature.
+func (c *compiler) pair(before, after string, whole uint16) error {
+	p := rawPair{gap: defaultGap, whole: whole}
+	if n := numberEnd(after, 0); n > 0 {
+		p.gap, after = int32(number(after[:min(n, 3)])), after[n:] //nolint:gosec // three digits
+	}
+	var err error
+	if p.from, err = c.feature([]string{strings.TrimSpace(before)}); err != nil {
+		return err
+	}
+	if p.to, err = c.feature([]string{strings.TrimSpace(after)}); err != nil {
+		return err
+	}
+	c.pairs = append(c.pairs, p)
+	return nil
+}
+
+// linkPairs gives the automaton its pairs.
+func (c *compiler) linkPairs(a *automaton) error {
+	a.slotOf, a.pairs = make([]uint16, maxFeatures), make([][]pair, maxFeatures)
+	slots := uint16(0)
+	for _, p := range c.pairs {
+		if a.slotOf[p.from] == 0 {
+			if slots++; slots > maxSlots {
+				return fmt.Errorf("reply: more than %d beginnings of pairs", maxSlots)
+			}
+			a.slotOf[p.from] = slots
+		}
+		a.pairs[p.to] = append(a.pairs[p.to], pair{a.slotOf[p.from] - 1, p.gap, p.whole})
+	}
+	return nil
+}
+
+// nearFeature gives lists of phrases that must meet in one sentence a number of their own.
+func (c *compiler) nearFeature(lists [][]string) (uint16, error) {
+	n := near{}
+	for _, list := range lists {
+		feature, err := c.feature(list)
+		if err != nil {
+			return 0, err
+		}
+		n.parts = append(n.parts, feature)
+	}
+	for _, known := range c.nears {
+		if slices.Equal(known.parts, n.parts) {
+			return known.whole, nil
+		}
+	}
+	n.whole = uint16(maxFeatures - 1 - len(c.nears)) //nolint:gosec // checked below
+	if len(c.features)+len(c.nears) >= maxFeatures {
+		return 0, fmt.Errorf("more than %d lists of phrases", maxFeatures)
+	}
+	c.nears = append(c.nears, n)
+	return n.whole, nil
+}
+
+// mostExpansions bounds what one phrase stands for.
+const mostExpansions = 4000
+
+// expand replaces {name} by each entry of words.name; one of them may be empty.
+func (c *compiler) expand(phrase string) ([]string, error) {
+	before, rest, found := strings.Cut(phrase, "{")
+	if !found {
+		return []string{normal(phrase)}, nil
+	}
+	name, after, found := strings.Cut(rest, "}")
+	list, known := c.words[name]
+	if !found || !known {
+		return nil, fmt.Errorf("phrase %q: no [words] list %q", phrase, name)
+	}
+	var all []string
+	for _, w := range list {
+		more, err := c.expand(before + w + after)
+		if err != nil {
+			return nil, err
+		}
+		if all = append(all, more...); len(all) > mostExpansions {
+			return nil, fmt.Errorf("phrase %q stands for more than %d", phrase, mostExpansions)
+		}
+	}
+	return all, nil
+}
+
+// normal is a phrase in the scanner's words, so that it may be written as it is read.
+func normal(phrase string) string {
+	if strings.HasPrefix(phrase, "url:") || strings.HasPrefix(phrase, "@") {
+		return phrase
+	}
+	f := finder{a: &automaton{}, notes: &notes{}}
+	s := scanner{out: &f}
+	for word := range strings.FieldsSeq(phrase) {
+		stem, isStem := strings.CutSuffix(word, "*")
+		s.split(stem)
+		if isStem {
+			f.notes.words.WriteByte('*')
+		}
+	}
+	return strings.TrimSpace(f.notes.words.String())
+}
+
+func parsePattern(s string) (codePattern, error) {
+	if s == "none" {
+		return codePattern{none: true}, nil
+	}
+	var p codePattern
+	parts := strings.Split(s, ".")
+	if len(parts) != len(p.parts) {
+		return p, fmt.Errorf("enhanced code %q: write 5.1.1, x.2.2, 5.7.x or 5.7.606-649", s)
+	}
+	for i, part := range parts {
+		if part == "x" {
+			p.parts[i] = codeRange{0, 999}
+			continue
+		}
+		from, to, ranged := strings.Cut(part, "-")
+		if !ranged {
+			to = from
+		}
+		r, err := parseRange(from, to)
+		if err != nil {
+			return p, fmt.Errorf("enhanced code %q: %w", s, err)
+		}
+		p.parts[i] = r
+	}
+	return p, nil
+}
+
+func parseRange(from, to string) (codeRange, error) {
+	a, err := strconv.Atoi(from)
+	if err != nil {
+		return codeRange{}, err
+	}
+	b, err := strconv.Atoi(to)
+	if err != nil {
+		return codeRange{}, err
+	}
+	return codeRange{a, b}, nil
+}
+
+// holds reports whether every condition of the rule does.
+func (r *rule) holds(q *query) bool {
+	for _, feature := range r.need {
+		if !q.found.has(feature) {
+			return false
+		}
+	}
+	switch {
+	case r.stages&q.stage == 0,
+		r.most > 0 && q.words > r.most,
+		len(r.codes) > 0 && !r.hasCode(q.in.Code),
+		len(r.enhanced) > 0 && !r.hasEnhanced(q.enhanced),
+		len(r.providers) > 0 && !r.hasProvider(q.in.Provider),
+		len(r.raw) > 0 && !r.hasRaw(q.in.Text):
+		return false
+	}
+	return !slices.ContainsFunc(r.not, q.found.has)
+}
+
+func (r *rule) hasCode(code int) bool {
+	for _, c := range r.codes {
+		if code >= c.from && code <= c.to {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *rule) hasEnhanced(e esmtp.EnhancedCode) bool {
+	for _, p := range r.enhanced {
+		if p.matches(e) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *rule) hasRaw(text string) bool {
+	for _, s := range r.raw {
+		if strings.Contains(text, s) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *rule) hasProvider(name string) bool {
+	for _, p := range r.providers {
+		prefix, glob := strings.CutSuffix(p, "*")
+		if name == p || glob && strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
