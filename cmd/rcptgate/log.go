@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"github.com/rcptgate/rcptgate/internal/config"
 )
@@ -30,11 +31,7 @@ func newLogger(w io.Writer, cfg config.Log) *slog.Logger {
 func newLeveledLogger(w io.Writer, cfg config.Log) (*slog.Logger, *logLevels) {
 	levels := new(logLevels)
 	levels.set(cfg)
-	options := &slog.HandlerOptions{Level: slog.LevelDebug} // the levels decide
-	var handler slog.Handler = slog.NewTextHandler(w, options)
-	if cfg.Format == "json" {
-		handler = slog.NewJSONHandler(w, options)
-	}
+	handler := newLineHandler(w, cfg.Format == "json")
 	return slog.New(&levelHandler{Handler: handler, levels: levels}), levels
 }
 
@@ -79,6 +76,18 @@ type levelHandler struct {
 // Enabled goes by the package's level.
 func (h *levelHandler) Enabled(_ context.Context, level slog.Level) bool {
 	return level >= h.levels.of(h.pkg)
+}
+
+// HandleAttrs is Handle for those who would only make a record for it.
+func (h *levelHandler) HandleAttrs(
+	ctx context.Context, at time.Time, level slog.Level, message string, attrs []slog.Attr,
+) error {
+	if lines, ok := h.Handler.(*lineHandler); ok {
+		return lines.HandleAttrs(ctx, at, level, message, attrs)
+	}
+	r := slog.NewRecord(at, level, message, 0)
+	r.AddAttrs(attrs...)
+	return h.Handle(ctx, r)
 }
 
 // WithAttrs learns from "pkg" whose log this is.
