@@ -244,6 +244,10 @@ func (r *Resolver) PTR(ctx context.Context, addr netip.Addr) Answer {
 	return r.ask(ctx, name, mdns.TypePTR)
 }
 
+// A asks for the IPv4 addresses of name only: DNS block lists answer with them (RFC 5782), and count
+// questions. ctx bounds the wait of the caller only.
+func (r *Resolver) A(ctx context.Context, name string) Answer { return r.ask(ctx, name, mdns.TypeA) }
+
 // Addrs asks for the A and AAAA records of name side by side. ctx bounds the wait of the caller
 // only.
 //
