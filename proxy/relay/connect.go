@@ -198,7 +198,7 @@ func (p *Pool) hello(ctx context.Context, u *upstream, withTLS bool) (*esmtp.Cli
 	if err != nil {
 		return nil, advised(err, dialAdvice(err))
 	}
-	cl := esmtp.NewClient(nc)
+	cl := esmtp.NewClient(esmtp.Direct(nc))
 	cl.Timeout = p.cfg.Timeout
 	if err := p.greet(ctx, u, cl, withTLS); err != nil {
 		_ = cl.Close()
