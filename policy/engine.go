@@ -69,6 +69,7 @@ type Engine struct {
 	verifier Verifier
 	log      *slog.Logger
 	machines sync.Pool // of *vm.VM: keeps the stacks
+	walks    sync.Pool // of *walk, for Now
 }
 
 // New compiles the rules. The error is a RuleErrors with every fault of every rule; the engine is
@@ -109,9 +110,17 @@ func (e *Engine) Rcpt(ctx context.Context, tx *Transaction, rcpt esmtp.Rcpt) Dec
 // Now decides like Rcpt, but only if that needs no wait: ok is false when a rule needs a verdict
 // that has to be found out, and Rcpt is to be called instead.
 func (e *Engine) Now(tx *Transaction, rcpt esmtp.Rcpt) (d Decision, ok bool) {
-	w := &walk{ctx: context.Background(), verifier: e.verifier, tx: tx, rcpt: rcpt, now: true}
+	w, _ := e.walks.Get().(*walk)
+	if w == nil {
+		w = new(walk)
+	}
+	*w = walk{ctx: context.Background(), verifier: e.verifier, tx: tx, rcpt: rcpt, now: true}
 	d = e.run(w)
-	return d, !w.stuck
+	if ok = !w.stuck; w.facts == nil { // nobody else can have it
+		*w = walk{}
+		e.walks.Put(w)
+	}
+	return d, ok
 }
 
 // Explain decides like Rcpt and records every step: each rule with its outcome and, in

@@ -79,7 +79,14 @@ func logAddress(a esmtp.Address, redact bool) string {
 	return string(esmtp.AppendEscaped(nil, a.String(), true))
 }
 
-func escapeLog(s string) string { return string(esmtp.AppendEscaped(nil, s, false)) }
+func escapeLog(s string) string {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return string(esmtp.AppendEscaped(nil, s, false))
+		}
+	}
+	return s
+}
 
 // redactText takes out of a mail server's words what may tell the mailbox: everything that looks
 // like an address, and every word that holds the recipient's local part. text is escaped as
