@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
@@ -54,6 +55,50 @@ func (m *messageLog) lost(err error) esmtp.Reply {
 	return esmtp.NewReply(451, esmtp.EnhancedCode{4, 4, 2}, "Connection lost")
 }
 
+// lineHandler is a handler that takes a line as it is, without a record, which is garbage.
+type lineHandler interface {
+	HandleAttrs(ctx context.Context, at time.Time, level slog.Level, message string, attrs []slog.Attr) error
+}
+
+// line is where the attributes of a line are gathered.
+type line [24]slog.Attr
+
+var linePool = sync.Pool{New: func() any { return new(line) }}
+
+// logs says whether a line is wanted, and at which level. If so, what every line of the
+// transaction has is in t.log.
+func (t *transaction) logs(failed bool) (level slog.Level, wanted bool) {
+	if level = slog.LevelInfo; failed {
+		level = slog.LevelWarn
+	}
+	log := t.s.srv.log
+	if wanted = log.Enabled(context.Background(), level); wanted && t.log == nil {
+		t.log = log.Handler().WithAttrs([]slog.Attr{
+			slog.String("session", t.decide.Session), slog.String("transaction", t.id),
+			slog.String("client", t.decide.Client.Addr.String()), slog.String("sender", t.address(t.mail.From)),
+		})
+	}
+	return level, wanted
+}
+
+// write writes a line with what add appends.
+func (t *transaction) write(
+	at time.Time, level slog.Level, message string, add func([]slog.Attr) []slog.Attr,
+) {
+	ctx := context.Background()
+	room := linePool.Get().(*line) //nolint:forcetypeassert // the pool holds nothing else
+	attrs := add(room[:0])
+	if h, ok := t.log.(lineHandler); ok {
+		_ = h.HandleAttrs(ctx, at, level, message, attrs)
+	} else {
+		r := slog.NewRecord(at, level, message, 0)
+		r.AddAttrs(attrs...)
+		_ = t.log.Handle(ctx, r)
+	}
+	clear(attrs)
+	linePool.Put(room)
+}
+
 // logMessage writes one line for each message that came to DATA.
 func (t *transaction) logMessage(m *messageLog) {
 	now := time.Now()
@@ -64,43 +109,29 @@ func (t *transaction) logMessage(m *messageLog) {
 	if hook := t.st.cfg.Hooks.Message; hook != nil {
 		hook(m.outcome, m.size, now.Sub(t.started), relayTime)
 	}
-	ctx := context.Background()
-	level, wanted := t.logs(ctx, m.err != nil)
+	level, wanted := t.logs(m.err != nil)
 	if !wanted {
 		return
 	}
-	var room [24]slog.Attr // so that the line is made without garbage
-	attrs := append(room[:0],
-		slog.String("session", t.decide.Session), slog.String("transaction", t.id),
-		slog.String("client", t.logClient), slog.String("helo", clean(t.decide.Client.Helo)),
-		slog.String("login", clean(t.decide.Client.Login)),
-		slog.String("sender", t.logSender), slog.String("outcome", string(m.outcome)),
-		slog.Int("accepted", t.accepted), slog.Int("deferred", t.deferred), slog.Int("refused", t.refused),
-		slog.Int64("octets", m.size), slog.String("relay", m.upstream), slog.String("queue_id", m.queueID),
-		slog.Int64("total_ms", now.Sub(t.started).Milliseconds()),
-		slog.Int64("data_ms", now.Sub(m.start).Milliseconds()))
-	if !m.received.IsZero() {
-		attrs = append(attrs, slog.Int64("relay_ms", relayTime.Milliseconds()))
-	}
-	if !m.reply.IsZero() {
-		attrs = append(attrs, slog.String("reply", m.reply.String()))
-	}
-	if m.err != nil {
-		attrs = append(attrs, slog.String("error", m.err.Error()))
-	}
-	t.s.srv.log.LogAttrs(ctx, level, "message", attrs...)
-}
-
-// logs says whether a line is wanted, and at which level. If so, what every line of the
-// transaction has is made.
-func (t *transaction) logs(ctx context.Context, failed bool) (level slog.Level, wanted bool) {
-	if level = slog.LevelInfo; failed {
-		level = slog.LevelWarn
-	}
-	if wanted = t.s.srv.log.Enabled(ctx, level); wanted && t.logClient == "" {
-		t.logClient, t.logSender = t.decide.Client.Addr.String(), t.address(t.mail.From)
-	}
-	return level, wanted
+	t.write(now, level, "message", func(attrs []slog.Attr) []slog.Attr {
+		attrs = append(attrs,
+			slog.String("helo", clean(t.decide.Client.Helo)), slog.String("login", clean(t.decide.Client.Login)),
+			slog.String("outcome", string(m.outcome)),
+			slog.Int("accepted", t.accepted), slog.Int("deferred", t.deferred), slog.Int("refused", t.refused),
+			slog.Int64("octets", m.size), slog.String("relay", m.upstream), slog.String("queue_id", m.queueID),
+			slog.Int64("total_ms", now.Sub(t.started).Milliseconds()),
+			slog.Int64("data_ms", now.Sub(m.start).Milliseconds()))
+		if !m.received.IsZero() {
+			attrs = append(attrs, slog.Int64("relay_ms", relayTime.Milliseconds()))
+		}
+		if !m.reply.IsZero() {
+			attrs = append(attrs, slog.String("reply", m.reply.String()))
+		}
+		if m.err != nil {
+			attrs = append(attrs, slog.String("error", m.err.Error()))
+		}
+		return attrs
+	})
 }
 
 // logRecipient writes one line for each recipient decided.
@@ -108,23 +139,20 @@ func (t *transaction) logRecipient(r *recipient) {
 	if hook := t.st.cfg.Hooks.Recipient; hook != nil {
 		hook(r.decision, r.relayed, r.reply)
 	}
-	ctx := context.Background()
-	level, wanted := t.logs(ctx, r.relayErr != nil)
+	level, wanted := t.logs(r.relayErr != nil)
 	if !wanted {
 		return
 	}
-	var room [24]slog.Attr // so that the line is made without garbage
-	attrs := append(room[:0],
-		slog.String("session", t.decide.Session), slog.String("transaction", t.id),
-		slog.String("client", t.logClient), slog.String("sender", t.logSender))
-	attrs = r.decision.AppendLog(attrs, t.st.cfg.RedactLog)
-	if r.relayed && !r.reply.Positive() || r.decision.Rule == "" {
-		attrs = append(attrs, slog.String("reply", r.reply.String()))
-	}
-	if r.relayErr != nil {
-		attrs = append(attrs, slog.String("error", r.relayErr.Error()))
-	}
-	t.s.srv.log.LogAttrs(ctx, level, "recipient", attrs...)
+	t.write(t.answered, level, "recipient", func(attrs []slog.Attr) []slog.Attr {
+		attrs = r.decision.AppendLog(attrs, t.st.cfg.RedactLog)
+		if r.relayed && !r.reply.Positive() || r.decision.Rule == "" {
+			attrs = append(attrs, slog.String("reply", r.reply.String()))
+		}
+		if r.relayErr != nil {
+			attrs = append(attrs, slog.String("error", r.relayErr.Error()))
+		}
+		return attrs
+	})
 }
 
 func (t *transaction) address(a esmtp.Address) string {
@@ -137,4 +165,12 @@ func (t *transaction) address(a esmtp.Address) string {
 	return a.String()
 }
 
-func clean(s string) string { return string(esmtp.AppendEscaped(nil, s, true)) }
+// clean escapes what does not stand for itself.
+func clean(s string) string {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return string(esmtp.AppendEscaped(nil, s, true))
+		}
+	}
+	return s
+}

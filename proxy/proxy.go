@@ -241,12 +241,15 @@ func (s *Server) newSession(c *smtp.Conn) (smtp.Session, error) {
 	s.log.Debug("session", "session", id, "client", addr.String())
 	session := &session{srv: s, conn: conn, id: id}
 	conn.OnAuth(session.authenticate)
+	conn.OnRcpt(session.recipient)
 	return session, nil
 }
 
 func (s *Server) connectionEvent(e wire.Event) {
 	switch e.Kind {
 	case "accepted", "closed", "tls":
+	case "panic":
+		s.log.Error("smtp server", "error", e.Detail)
 	default:
 		s.log.Warn("connection", "event", e.Kind, "client", e.Remote.String(), "error", e.Detail)
 	}

@@ -178,19 +178,24 @@ func trimIPv6(a string) string {
 	return a
 }
 
-// Rcpt decides one recipient and passes it on. Those that the client pipelined behind it
-// are decided side by side, and passed on with it in one write.
+// Rcpt is the first RCPT of a transaction. The others come from the connection straight to
+// recipient.
 func (s *session) Rcpt(string, *smtp.RcptOptions) error {
+	s.conn.SetReply(s.recipient(s.conn.Rcpt()))
+	return nil
+}
+
+// recipient decides one recipient and passes it on. Those that the client pipelined behind it
+// are decided side by side, and passed on with it in one write.
+func (s *session) recipient(cmd *esmtp.Rcpt) esmtp.Reply {
 	if s.tx == nil {
-		s.conn.SetReply(mailFirst)
-		return nil
+		return mailFirst
 	}
-	r := s.tx.answer(s.conn.Rcpt())
+	r := s.tx.answer(cmd)
 	if r.Permanent() && s.conn.HarvestLimit() {
 		r = harvesting
 	}
-	s.conn.SetReply(r)
-	return nil
+	return r
 }
 
 // Data passes the message from the client to the relay, and the relay's answer back.

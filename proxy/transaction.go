@@ -3,6 +3,8 @@ package proxy
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,14 +25,19 @@ type transaction struct {
 	started time.Time
 
 	queue    []*recipient // from the one in hand on
-	waited   int          // of queue: those known to be decided
-	asked    int          // recipients put to the policy, not refused so far
+	line     []*recipient // where queue began, for the next ones
+	one      [1]*esmtp.Rcpt
+	batch    []*recipient // of forward, for the next one
+	cmds     []esmtp.Rcpt
+	waited   int // of queue: those known to be decided
+	asked    int // recipients put to the policy, not refused so far
 	accepted int
 	deferred int // 4yz
 	refused  int // 5yz
 	done     bool
 
-	logClient, logSender string // as the log has them
+	log      slog.Handler // with what all lines of the transaction have; nil before the first
+	answered time.Time    // when the recipients that were answered last were
 }
 
 // recipient is one RCPT on its way: decided, then passed on, then answered.
@@ -53,9 +60,12 @@ var alreadyDecided = func() chan struct{} {
 // answer is the reply to the RCPT in hand.
 func (t *transaction) answer(cmd *esmtp.Rcpt) esmtp.Reply {
 	if len(t.queue) == 0 || t.queue[0].cmd != cmd {
-		t.ask([]*esmtp.Rcpt{cmd})
+		t.answered = time.Now()
+		t.ask(append(t.one[:0], cmd))
 	}
-	t.ask(t.s.conn.Upcoming())
+	if more := t.s.conn.Upcoming(); len(more) > 0 {
+		t.ask(more)
+	}
 	// Those that came together are waited for together. Each has the same budget and they
 	// started at the same time, so this takes no longer than one of them may.
 	for group := len(t.queue); t.waited < group; t.waited++ {
@@ -63,9 +73,12 @@ func (t *transaction) answer(cmd *esmtp.Rcpt) esmtp.Reply {
 	}
 	if t.queue[0].reply.IsZero() {
 		t.forward()
+		t.answered = time.Now()
 	}
 	r := t.queue[0]
-	t.queue = t.queue[1:]
+	if t.queue = t.queue[1:]; len(t.queue) == 0 {
+		t.queue = t.line[:0]
+	}
 	t.waited--
 	t.count(r)
 	t.logRecipient(r)
@@ -75,6 +88,10 @@ func (t *transaction) answer(cmd *esmtp.Rcpt) esmtp.Reply {
 // ask has recipients decided, side by side.
 func (t *transaction) ask(cmds []*esmtp.Rcpt) {
 	all := make([]recipient, len(cmds))
+	if len(t.queue) == 0 {
+		t.queue = slices.Grow(t.line[:0], len(cmds))
+		t.line = t.queue
+	}
 	for i, cmd := range cmds {
 		r := &all[i]
 		r.cmd, r.decided = cmd, alreadyDecided
@@ -105,8 +122,11 @@ func (t *transaction) find(r *recipient) {
 // answer. The accepted ones behind it that are decided too go to the relay in the same
 // write, as far as the order allows.
 func (t *transaction) forward() {
-	batch := make([]*recipient, 0, len(t.queue))
-	cmds := make([]esmtp.Rcpt, 0, len(t.queue))
+	batch, cmds := t.batch[:0], t.cmds[:0]
+	if cap(batch) < len(t.queue) {
+		batch, cmds = make([]*recipient, 0, len(t.queue)), make([]esmtp.Rcpt, 0, len(t.queue))
+		t.batch, t.cmds = batch, cmds
+	}
 	for _, r := range t.queue {
 		if !isClosed(r.decided) {
 			break

@@ -128,18 +128,14 @@ func (b *body) more() error {
 			}
 		}
 	}
-	if err := b.c.raw.SetReadDeadline(deadline); err != nil {
-		return err
-	}
-	return b.c.in.fill(b.c.Conn)
+	return b.c.fillBy(deadline)
 }
 
 // messageLost closes a connection whose message did not end: nothing that still comes may
 // be read as a command.
 func (c *Conn) messageLost(err error) {
 	c.in.reset()
-	var timeout interface{ Timeout() bool }
-	if errors.As(err, &timeout) && timeout.Timeout() {
+	if isTimeout(err) {
 		_ = c.bye(421, esmtp.EnhancedCode{4, 4, 2}, "Timeout or too slow inside a message")
 	}
 	c.closing = true

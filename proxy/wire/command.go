@@ -3,6 +3,8 @@ package wire
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"strings"
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
@@ -151,8 +153,27 @@ func (c *Conn) rcptCommand(arg string) {
 		c.syntax(err)
 		return
 	}
-	c.rcpt = &r
-	c.hand(verbRcpt, rcptLine)
+	c.recipient(&r)
+}
+
+// recipient has the session answer a RCPT: through go-smtp, if it has not taken one yet.
+func (c *Conn) recipient(r *esmtp.Rcpt) {
+	c.rcpt = r
+	if c.onRcpt == nil || !c.inTx || !c.named {
+		c.hand(verbRcpt, rcptLine)
+		return
+	}
+	c.verb = verbRcpt
+	defer func() {
+		p := recover()
+		if p != nil { // as in go-smtp: a fault that one client meets must not end the process
+			c.event("panic", fmt.Sprintf("%v\n%s", p, debug.Stack()))
+		}
+		if p != nil || c.override.IsZero() {
+			c.override = esmtp.NewReply(421, esmtp.EnhancedCode{4, 3, 0}, "Internal error, try again later")
+		}
+	}()
+	c.override = c.onRcpt(r)
 }
 
 func (c *Conn) syntax(err error) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 
@@ -45,6 +46,7 @@ type Conn struct {
 
 	tls      *tls.Conn // nil: plaintext
 	onAuth   func(Login) esmtp.Reply
+	onRcpt   func(*esmtp.Rcpt) esmtp.Reply
 	login    string // of the AUTH that succeeded
 	helo     string
 	extended bool // EHLO, not HELO
@@ -56,10 +58,14 @@ type Conn struct {
 	ahead []*esmtp.Rcpt // RCPT commands behind the one in hand, already parsed
 
 	inTx     bool // MAIL was accepted, the transaction is not over
+	named    bool // go-smtp has taken a RCPT of it, and so will take DATA
 	messages int  // transactions that reached DATA
 	errs     int  // protocol errors
 	refused  int  // recipients refused with 5yz
 	delay    bool // the reply in hand costs ErrorDelay
+
+	readSet  time.Time // the deadline that the socket has; zero: not known, or none
+	writeSet time.Time
 
 	mu      sync.Mutex
 	waiting bool // blocked on a command line, outside a transaction
@@ -68,6 +74,7 @@ type Conn struct {
 }
 
 func newConn(nc net.Conn, l *Listener) *Conn {
+	nc = esmtp.Direct(nc)
 	c := &Conn{Conn: nc, raw: nc, cfg: l.cfg.Load(), l: l, gone: make(chan struct{})}
 	c.remote, c.port = remoteAddr(nc.RemoteAddr())
 	c.in.attach(nc)
@@ -97,6 +104,11 @@ func (c *Conn) Rcpt() *esmtp.Rcpt { return c.rcpt }
 // OnAuth sets what answers AUTH, with the relay's reply; 235 means that the client is who
 // it says. The session sets it when it begins.
 func (c *Conn) OnAuth(f func(Login) esmtp.Reply) { c.onAuth = f }
+
+// OnRcpt sets what answers the RCPT commands of a transaction behind the first, which is all that
+// go-smtp has to see: it would take as long for each as the rest of the gate. The session sets it
+// when it begins; the command in hand is the argument, as [Conn.Rcpt] tells it.
+func (c *Conn) OnRcpt(f func(*esmtp.Rcpt) esmtp.Reply) { c.onRcpt = f }
 
 // User is the login name that AUTH proved, "" without.
 func (c *Conn) User() string { return c.login }
@@ -210,15 +222,19 @@ func (c *Conn) next() error {
 		}
 		c.endCommand()
 		if len(c.ahead) > 0 {
-			c.rcpt, c.ahead = c.ahead[0], c.ahead[1:]
-			c.hand(verbRcpt, rcptLine)
-			return nil
+			next := c.ahead[0]
+			if c.ahead = c.ahead[1:]; len(c.ahead) == 0 {
+				c.ahead = nil
+			}
+			c.recipient(next)
+		} else {
+			line, err := c.readLine()
+			if err != nil {
+				return err
+			}
+			c.dispatch(line)
 		}
-		line, err := c.readLine()
-		if err != nil {
-			return err
-		}
-		if c.dispatch(line); len(c.pend) > 0 {
+		if len(c.pend) > 0 {
 			return nil
 		}
 	}
@@ -229,7 +245,7 @@ func (c *Conn) endCommand() {
 	ended := c.verb == verbRset || c.verb == verbEhlo || c.verb == verbHelo ||
 		c.verb == verbData && c.dotGiven
 	if ended {
-		c.inTx, c.mail, c.xforward = false, nil, esmtp.XForward{}
+		c.inTx, c.named, c.mail, c.xforward = false, false, nil, esmtp.XForward{}
 	}
 	c.verb, c.rcpt, c.begun, c.dotGiven, c.early = verbNone, nil, false, false, false
 }
@@ -247,8 +263,9 @@ func (c *Conn) flushWithin(d time.Duration) error {
 	if len(c.out) == 0 {
 		return nil
 	}
-	if d > 0 {
-		if err := c.raw.SetWriteDeadline(time.Now().Add(d)); err != nil {
+	if now := time.Now(); d > 0 && (c.writeSet.Before(now.Add(d/2)) || c.writeSet.After(now.Add(d))) {
+		c.writeSet = now.Add(d)
+		if err := c.raw.SetWriteDeadline(c.writeSet); err != nil {
 			return err
 		}
 	}
@@ -297,24 +314,56 @@ func (c *Conn) wait(deadline time.Time) error {
 	}
 	c.mu.Lock()
 	c.waiting = idle
-	err := c.raw.SetReadDeadline(deadline)
-	if idle && c.Draining() {
-		err = c.raw.SetReadDeadline(time.Unix(1, 0))
-	}
 	c.mu.Unlock()
-	if err == nil {
-		err = c.in.fill(c.Conn)
-	}
+	err := c.fillBy(deadline)
 	c.mu.Lock()
 	c.waiting = false
 	c.mu.Unlock()
 	return err
 }
 
+// fillBy reads once, until deadline; zero is none. The deadline that the socket has is left as it
+// is while it is not a later one: to set one for each read is a good part of the time that a small
+// message takes. When it strikes too early it is set anew.
+func (c *Conn) fillBy(deadline time.Time) error {
+	for {
+		if err := c.readBy(deadline); err != nil {
+			return err
+		}
+		err := c.in.fill(c.Conn)
+		if err == nil || !isTimeout(err) {
+			return err
+		}
+		c.readSet = time.Time{}
+		if !deadline.IsZero() && !time.Now().Before(deadline) {
+			return err
+		}
+	}
+}
+
+// readBy sets the deadline where that is needed. The error is a timeout when nothing is to be waited
+// for any more; see wake.
+func (c *Conn) readBy(deadline time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.waiting && c.Draining() {
+		return os.ErrDeadlineExceeded
+	}
+	if !deadline.IsZero() && !c.readSet.IsZero() && !c.readSet.After(deadline) {
+		return nil
+	}
+	c.readSet = deadline
+	return c.raw.SetReadDeadline(deadline)
+}
+
+func isTimeout(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
+}
+
 // lost ends a connection that gave no command: shut down, too slow, or gone.
 func (c *Conn) lost(err error) error {
-	var ne net.Error
-	if !errors.As(err, &ne) || !ne.Timeout() {
+	if !isTimeout(err) {
 		c.in.reset() // a line without its CR LF is not a command
 		_ = c.kill()
 		return io.EOF

@@ -2,11 +2,13 @@ package wire
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"net"
+	"runtime"
 	"sync"
 	"syscall"
+
+	"github.com/rcptgate/rcptgate/internal/esmtp"
 )
 
 const (
@@ -38,7 +40,7 @@ var (
 // attach lets c be read without a buffer while there is nothing to read.
 func (in *input) attach(c net.Conn) {
 	in.socket = nil
-	if sc, ok := c.(syscall.Conn); ok {
+	if sc, ok := c.(syscall.Conn); ok && runtime.GOOS == "linux" { // see esmtp.ReadSocket
 		if raw, err := sc.SyscallConn(); err == nil {
 			in.socket, in.onRead = raw, in.readSocket
 		}
@@ -109,19 +111,15 @@ func (in *input) read(c net.Conn) (int, error) {
 // readSocket reads what there is, and gives the buffer back before it waits for more.
 func (in *input) readSocket(fd uintptr) bool {
 	in.borrow()
-	for {
-		in.n, in.errno = syscall.Read(int(fd), in.buf[in.w:])
-		switch {
-		case errors.Is(in.errno, syscall.EINTR):
-		case errors.Is(in.errno, syscall.EAGAIN):
-			if in.w == 0 {
-				in.release()
-			}
-			return false
-		default:
-			return true
+	n, err := esmtp.ReadSocket(fd, in.buf[in.w:])
+	in.n, in.errno = n, err
+	if err == syscall.EAGAIN { //nolint:errorlint // it is never wrapped
+		if in.w == 0 {
+			in.release()
 		}
+		return false
 	}
+	return true
 }
 
 func (in *input) borrow() {

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,35 +21,49 @@ func (c *Conn) Upcoming() []*esmtp.Rcpt {
 		return nil
 	}
 	known := len(c.ahead)
+	var room []esmtp.Rcpt // for those that wait, in one piece
 	for len(c.ahead) < maxAhead {
-		r, n := c.peekRcpt()
-		if r == nil {
+		lf := c.rcptEnd()
+		if lf < 0 {
 			break
 		}
-		c.in.take(n)
-		c.ahead = append(c.ahead, r)
+		if len(room) == 0 {
+			room = make([]esmtp.Rcpt, min(bytes.Count(c.in.bytes(), newline), 64))
+			c.ahead = slices.Grow(c.ahead, len(room))
+		}
+		r, ok := c.peekRcpt(lf)
+		if !ok {
+			break
+		}
+		c.in.take(lf + 1)
+		room[0] = r
+		c.ahead, room = append(c.ahead, &room[0]), room[1:]
 	}
 	return c.ahead[known:]
 }
 
-// peekRcpt is the next line if it is a good RCPT, and how many octets it takes.
-func (c *Conn) peekRcpt() (*esmtp.Rcpt, int) {
+var newline = []byte{'\n'}
+
+// rcptEnd is where the next line ends if it looks like a RCPT, else -1.
+func (c *Conn) rcptEnd() int {
 	b := c.in.bytes()
 	lf := bytes.IndexByte(b, '\n')
 	if lf < 5 || lf+1 > MaxLine || b[lf-1] != '\r' || !bytes.EqualFold(b[:5], []byte("RCPT ")) {
-		return nil, 0
+		return -1
 	}
-	line := b[:lf-1]
+	return lf
+}
+
+// peekRcpt is the next line, which ends at lf, if it is a good RCPT.
+func (c *Conn) peekRcpt(lf int) (_ esmtp.Rcpt, ok bool) {
+	line := c.in.bytes()[:lf-1]
 	for _, o := range line {
 		if o < ' ' && o != '\t' || o == 0x7f {
-			return nil, 0
+			return esmtp.Rcpt{}, false
 		}
 	}
 	r, err := esmtp.ParseRcpt(strings.TrimRight(string(line[5:]), " \t"), c.mail != nil && c.mail.UTF8)
-	if err != nil {
-		return nil, 0
-	}
-	return &r, lf + 1
+	return r, err == nil
 }
 
 // Await waits until done is closed. Meanwhile it sends the replies that are ready and goes
@@ -65,6 +80,7 @@ func (c *Conn) Await(done <-chan struct{}, more func([]*esmtp.Rcpt)) {
 	if c.raw.SetReadDeadline(time.Time{}) == nil {
 		c.readWhile(done, more)
 	}
+	c.readSet = time.Time{}
 	<-done
 }
 

@@ -40,16 +40,19 @@ func (c *Conn) settle() {
 	} else {
 		c.out = append(c.out, c.rep...)
 	}
+	taken := len(c.rep) > 0 && c.rep[0] == '2'
 	c.rep = c.rep[:0]
-	c.account(code)
+	c.account(code, taken)
 }
 
 // account keeps the state of the transaction and the error counts by the reply that the
-// client gets.
-func (c *Conn) account(code int) {
+// client gets. taken: go-smtp's own reply is positive.
+func (c *Conn) account(code int, taken bool) {
 	switch {
 	case c.verb == verbMail && code == 250:
 		c.inTx = true
+	case c.verb == verbRcpt && !c.named:
+		c.named = taken
 	case c.verb == verbData && c.dotGiven:
 		c.messages++
 	}

@@ -82,8 +82,8 @@ func (l Login) String() string { return l.Mechanism + " of " + l.User }
 
 // Event is something that happened to a connection, for the log and the counters.
 type Event struct {
-	// Kind is "accepted", "closed", "tls", "tls_failed", or why it was refused:
-	// "not_allowed", "too_many", "too_many_client".
+	// Kind is "accepted", "closed", "tls", "tls_failed", "panic" (a fault of ours, which ends the
+	// connection), or why it was refused: "not_allowed", "too_many", "too_many_client".
 	Kind   string
 	Remote net.Addr
 	Detail string
