@@ -14,7 +14,7 @@ const (
 	breakerTrial    = 10 * time.Minute // between trials while probing is off
 )
 
-// breaker notices that it is our own way out that is closed (port 25 blocked, a
+// breaker puts the gate into passive mode when it has to, and takes it back. It notices that it is our own way out that is closed (port 25 blocked, a
 // broken route) and not all those mail servers: then waiting for connects that time
 // out would only slow the mail down. Closed, as in a fuse, it lets probes pass.
 type breaker struct {
@@ -60,7 +60,8 @@ func (b *breaker) connected(now time.Time) {
 	b.success, b.open, b.trial = now, time.Time{}, time.Time{}
 	b.mu.Unlock()
 	if !since.IsZero() {
-		b.log.Info("probing is on again: a mail server was reached", "off_for", now.Sub(since))
+		b.log.Info("probing is on again, passive mode ends: a mail server was reached",
+			"off_for", now.Sub(since))
 	}
 }
 
@@ -88,7 +89,7 @@ func (b *breaker) timedOut(addr netip.Addr, now time.Time) {
 	}
 	b.mu.Unlock()
 	if opens {
-		b.log.Warn("probing is off: no mail server can be reached",
+		b.log.Warn("probing is off: no mail server can be reached; passive mode until a trial can",
 			"networks", breakerNetworks, "window", breakerWindow, "next_trial", breakerTrial,
 			"fix", "open outgoing TCP port 25 for this host (firewall, hosting provider), "+
 				`or set verify.mode = "passive"`)

@@ -112,7 +112,7 @@ func (v *Verifier) ask(ctx context.Context, f *flight, q Question, sender esmtp.
 		f.ttl = set.TTL
 		return r
 	}
-	if r, ok := v.standing.hold(set, sender, q.Address, time.Now()); ok {
+	if r, ok := v.standing.hold("", set, sender, q.Address, time.Now()); ok {
 		f.step("pause", fmt.Sprintf("%s said %s (%s); not asked again for %v",
 			r.MX, r.Reply, r.Reason, r.RetryAfter.Round(time.Second)))
 		return r
@@ -164,7 +164,7 @@ func (v *Verifier) learn(f *flight, q Question, sender esmtp.Address) {
 	if r.Cached { // an old pause, which has its own end
 		return
 	}
-	if pause := v.standing.learn(*r, sender, q.Address, now); pause > 0 {
+	if pause := v.standing.learn("", nil, *r, sender, q.Address, now); pause > 0 {
 		r.RetryAfter = pause
 	}
 	refresh, expire := f.set.lifetimes.of(*r, f.ttl)

@@ -242,7 +242,7 @@ func TestSweep(t *testing.T) {
 		held := func() int {
 			deliverable, undeliverable, unknown := v.memory.lens()
 			return deliverable + undeliverable + unknown +
-				v.standing.hosts.Len() + v.standing.senders.Len()
+				v.standing.len()
 		}
 		rcpt, err := esmtp.ParseAddress("anna@example.com", false)
 		if err != nil {
@@ -251,14 +251,14 @@ func TestSweep(t *testing.T) {
 		for i, reason := range []Reason{MailboxExists, MailboxUnknown, Timeout, Greylisted, BlockedIP} {
 			r := because(reason)
 			r.MX = "mx.example.com"
-			v.standing.learn(r, rcpt, rcpt, time.Now())
+			v.standing.learn("", nil, r, rcpt, rcpt, time.Now())
 			refresh, expire := v.settings.Load().lifetimes.of(r, time.Hour)
 			v.memory.learn(strconv.Itoa(i), r, refresh, expire, time.Now())
 		}
 		for _, step := range []struct {
 			after time.Duration
 			held  int
-		}{{0, 5}, {11 * time.Minute, 3}, {10 * time.Minute, 2}, {24 * time.Hour, 1}, {7 * 24 * time.Hour, 0}} {
+		}{{0, 5}, {11 * time.Minute, 3}, {10 * time.Minute, 3}, {24 * time.Hour, 1}, {7 * 24 * time.Hour, 0}} {
 			time.Sleep(step.after)
 			synctest.Wait()
 			if n := held(); n != step.held {
