@@ -61,7 +61,7 @@ func newMemory(octets int64, store *cache.Store) *memory {
 		m.words[i].table = make(map[saidKey]*said)
 	}
 	m.table = cache.NewTable(recordsIn(octets), memorySections(),
-		func(r *record, now int64) bool { return r.alive(now) },
+		func(r record, now int64) bool { return r.alive(now) },
 		func(section int, r record) { m.words[section].release(r.said) })
 	m.boundWords(octets)
 	return m

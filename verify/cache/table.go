@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"math"
 	"math/bits"
+	"math/rand/v2"
 	"sync"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -46,12 +47,12 @@ type Section struct {
 // called for each that leaves. Use [NewTable].
 type Table[V any] struct {
 	sections []Section
-	alive    func(v *V, now int64) bool
+	alive    func(v V, now int64) bool
 	shards   []tableShard[V] // a power of two of them
 }
 
 type tableShard[V any] struct {
-	mu    sync.Mutex
+	mu    sync.RWMutex
 	lists []*simplelru.LRU[Hash, V] // by section; guarded by mu, as all below
 	own   []int                     // by section: values that nobody pushes out
 	most  int                       // values of all sections
@@ -61,7 +62,7 @@ type tableShard[V any] struct {
 // NewTable returns an empty table for about size values. Neither function may call the table; let may
 // be nil.
 func NewTable[V any](
-	size int, sections []Section, alive func(v *V, now int64) bool, let func(section int, v V),
+	size int, sections []Section, alive func(v V, now int64) bool, let func(section int, v V),
 ) *Table[V] {
 	n := 1
 	for n < maxShards && size/n >= 2*minShard {
@@ -98,24 +99,39 @@ func (t *Table[V]) shard(h Hash) *tableShard[V] {
 	return &t.shards[(h.domain^bits.RotateLeft64(h.local, 32))&uint64(len(t.shards)-1)]
 }
 
+// touchOneIn is how many look-ups find their value for each that moves it to the front of its list.
+const touchOneIn = 4
+
 // Get copies the value of h to v, unless it has expired at now.
+//
+// Readers share the lock: with one of their own each, all of them would queue behind one that the system
+// has stopped. So most do not move what they found to the front, and none waits to do it.
 func (t *Table[V]) Get(h Hash, now int64, v *V) bool {
 	s := t.shard(h)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, list := range s.lists {
-		found, ok := list.Get(h)
-		if !ok {
-			continue
-		}
-		if !t.alive(&found, now) {
-			list.Remove(h)
-			return false
-		}
-		*v = found
-		return true
+	s.mu.RLock()
+	section, found := s.peek(h, v)
+	s.mu.RUnlock()
+	if !found {
+		return false
 	}
-	return false
+	live := t.alive(*v, now)
+	if (!live || rand.Uint32()%touchOneIn == 0) && s.mu.TryLock() {
+		// It may have been replaced between the locks.
+		if there, ok := s.lists[section].Get(h); ok && !t.alive(there, now) {
+			s.lists[section].Remove(h)
+		}
+		s.mu.Unlock()
+	}
+	return live
+}
+
+func (s *tableShard[V]) peek(h Hash, v *V) (section int, ok bool) {
+	for i, list := range s.lists {
+		if *v, ok = list.Peek(h); ok {
+			return i, true
+		}
+	}
+	return 0, false
 }
 
 // Put stores a value in a section, in place of an earlier one in whatever section, which leaves. When
@@ -195,22 +211,22 @@ func (t *Table[V]) Len(section int) int {
 
 // Sweep removes what has expired at now.
 func (t *Table[V]) Sweep(now int64) {
-	t.remove(func(_ Hash, v *V) bool { return !t.alive(v, now) })
+	t.remove(func(_ Hash, v V) bool { return !t.alive(v, now) })
 }
 
 // DeleteDomain forgets all of the domain of h.
 func (t *Table[V]) DeleteDomain(h Hash) {
-	t.remove(func(k Hash, _ *V) bool { return k.domain == h.domain })
+	t.remove(func(k Hash, _ V) bool { return k.domain == h.domain })
 }
 
 // remove holds one shard at a time.
-func (t *Table[V]) remove(doomed func(Hash, *V) bool) {
+func (t *Table[V]) remove(doomed func(Hash, V) bool) {
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.mu.Lock()
 		for _, list := range s.lists {
 			for _, h := range list.Keys() {
-				if v, ok := list.Peek(h); ok && doomed(h, &v) {
+				if v, ok := list.Peek(h); ok && doomed(h, v) {
 					list.Remove(h)
 				}
 			}

@@ -14,7 +14,7 @@ type small struct{ id, expire int64 }
 // one is a table without sections.
 func one() []cache.Section { return []cache.Section{{Share: 1}} }
 
-func alive(v *small, now int64) bool { return now < v.expire }
+func alive(v small, now int64) bool { return now < v.expire }
 
 // TestTableModel compares a table that is large enough with a map, and counts what leaves.
 func TestTableModel(t *testing.T) {
@@ -53,7 +53,7 @@ func TestTableModel(t *testing.T) {
 			}
 		}
 		want, ok := model[key]
-		ok = ok && alive(&want, now)
+		ok = ok && alive(want, now)
 		var got small
 		if gotOK := c.Get(h, now, &got); gotOK != ok || ok && got != want {
 			t.Fatalf("step %d: Get(%s) = %v, %v; want %v, %v", step, key, got, gotOK, want, ok)
