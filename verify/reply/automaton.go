@@ -244,11 +244,11 @@ func (a *automaton) fail(outs [][]output) {
 	arcs := make([][]arc, len(a.nodes))
 	for word, to := range a.root {
 		if to != 0 {
-			arcs[0] = append(arcs[0], arc{uint16(word), to}) //nolint:gosec // words are 16 bits
+			arcs[0] = append(arcs[0], arc{uint16(word), to})
 		}
 	}
 	for e, to := range a.next {
-		arcs[e>>16] = append(arcs[e>>16], arc{uint16(e & 0xffff), to}) //nolint:gosec // masked
+		arcs[e>>16] = append(arcs[e>>16], arc{uint16(e & 0xffff), to})
 	}
 	queue := []int32{0}
 	for len(queue) > 0 {

@@ -21,6 +21,6 @@ func ExampleClassify() {
 	// recipient/user-unknown: mailbox_unknown, subject recipient, proof: true, retry: 0s
 	// code/5xx-mail: blocked_sender, subject sender, proof: false, retry: 0s
 	// veto/client-listed: blocked_ip, subject client, proof: false, retry: 0s
-	// enhanced/5.7.x: policy_other, subject unclear, proof: false, retry: 0s
+	// code/5.7.x: policy_other, subject unclear, proof: false, retry: 0s
 	// veto/greylist-words: greylisted, subject sender, proof: false, retry: 5m0s
 }

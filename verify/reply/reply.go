@@ -17,9 +17,9 @@
 //	ticket     what a provider always says in one way, often a number of its own
 //	veto       about us, the message, the server, the conversation
 //	recipient  full, disabled, moved, unknown; the recipient's domain
+//	enhanced   the enhanced code (RFC 3463 and the IANA registry), where it is about us
 //	hint       vague words
-//	enhanced   the enhanced code (RFC 3463 and the IANA registry)
-//	code       the basic code and the stage
+//	code       the enhanced code about the recipient, the basic code and the stage
 //
 // So a veto beats 5.1.1, and words about the recipient beat 5.7.1. Before RCPT no rule about the
 // recipient is asked: the server has not heard of it. Names are taken out of the text first

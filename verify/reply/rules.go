@@ -5,6 +5,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,7 +23,7 @@ var rulesFS embed.FS
 
 // families are the files of rules in the order of their evidence.
 func families() []string {
-	return []string{"ticket", "veto", "recipient", "hint", "enhanced", "code"}
+	return []string{"ticket", "veto", "recipient", "enhanced", "hint", "code"}
 }
 
 // ruleFile is one file as it is written.
@@ -149,8 +150,7 @@ func readRules() ([]ruleFile, error) {
 		var file ruleFile
 		dec := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
 		if err := dec.Decode(&file); err != nil {
-			var strict *toml.StrictMissingError
-			if errors.As(err, &strict) {
+			if strict, ok := errors.AsType[*toml.StrictMissingError](err); ok {
 				return nil, fmt.Errorf("reply: rules/%s.toml: %s", family, strict.String())
 			}
 			return nil, fmt.Errorf("reply: rules/%s.toml: %w", family, err)
@@ -186,9 +186,7 @@ func compile(files []ruleFile) (*ruleSet, error) {
 	}
 	rs := &ruleSet{}
 	for _, file := range files {
-		for name, list := range file.Words {
-			c.words[name] = list
-		}
+		maps.Copy(c.words, file.Words)
 	}
 	for _, file := range files {
 		for _, raw := range file.Rule {

@@ -1,6 +1,7 @@
 package reply
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -75,10 +76,8 @@ func (c *codeList) add(e esmtp.EnhancedCode, lead bool) {
 	if !lead {
 		return
 	}
-	for _, known := range c.lead[:c.leads] {
-		if known == e {
-			return
-		}
+	if slices.Contains(c.lead[:c.leads], e) {
+		return
 	}
 	if c.leads < len(c.lead) {
 		c.lead[c.leads] = e
@@ -196,7 +195,7 @@ func (s *scanner) chunk(c string, end bool, lead *bool) {
 	if c != "" {
 		wasLead := *lead
 		*lead = wasLead && s.code(c, true)
-		if !*lead && !(wasLead && s.afterCode(c)) {
+		if !*lead && (!wasLead || !s.afterCode(c)) {
 			s.name(c)
 		}
 	}
