@@ -105,7 +105,7 @@ type Server struct {
 	smtp     *smtp.Server
 	state    atomic.Pointer[state]
 	sessions atomic.Uint64
-	start    uint32 // makes session names differ between runs
+	runID    string // what session names begin with: differs between runs
 	ownName  sync.Once
 
 	mu        sync.Mutex
@@ -124,7 +124,7 @@ type state struct {
 // New makes a front. It listens on nothing before Serve.
 func New(cfg Config, engine *policy.Engine, pool *relay.Pool, log *slog.Logger) *Server {
 	s := &Server{log: log}
-	s.start = uint32(time.Now().Unix()) //nolint:gosec // only the low bits are wanted
+	s.runID = strconv.FormatUint(uint64(uint32(time.Now().Unix())), 16) + "." //nolint:gosec // low bits
 	s.smtp = smtp.NewServer(smtp.BackendFunc(s.newSession))
 	s.smtp.Domain = cfg.Hostname
 	s.smtp.MaxLineLength = 0 // the wire has its own
@@ -236,9 +236,11 @@ func (s *Server) newSession(c *smtp.Conn) (smtp.Session, error) {
 	if !ok {
 		return nil, fmt.Errorf("connection of type %T instead of *wire.Conn", c.Conn())
 	}
-	id := fmt.Sprintf("%x.%x", s.start, s.sessions.Add(1))
-	addr, _ := conn.Client()
-	s.log.Debug("session", "session", id, "client", addr.String())
+	id := s.runID + strconv.FormatUint(s.sessions.Add(1), 16)
+	if s.log.Enabled(context.Background(), slog.LevelDebug) {
+		addr, _ := conn.Client()
+		s.log.Debug("session", "session", id, "client", addr.String())
+	}
 	session := &session{srv: s, conn: conn, id: id}
 	conn.OnAuth(session.authenticate)
 	conn.OnRcpt(session.recipient)

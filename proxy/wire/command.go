@@ -32,6 +32,9 @@ const (
 	rcptLine = "RCPT TO:<r@x>\r\n"
 )
 
+// bareLines are the commands that take no argument.
+var bareLines = map[verb]string{verbData: "DATA\r\n", verbRset: "RSET\r\n", verbQuit: "QUIT\r\n"}
+
 var (
 	noCommand  = esmtp.EnhancedCode{5, 5, 1}
 	badSyntax  = esmtp.EnhancedCode{5, 5, 2}
@@ -99,7 +102,7 @@ func (c *Conn) bare(v verb, name, arg string) {
 		c.answer(501, badArgs, name+" takes no argument")
 		return
 	}
-	c.hand(v, name+"\r\n")
+	c.hand(v, bareLines[v])
 }
 
 // answer is a reply to a mistake of the client that go-smtp does not see.

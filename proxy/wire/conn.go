@@ -35,7 +35,7 @@ type Conn struct {
 	in   input
 	out  []byte // complete replies that were not sent yet
 	rep  []byte // go-smtp's reply to the command in hand, complete when it calls Read
-	pend []byte // what go-smtp's next Reads are given
+	pend string // what go-smtp's next Reads are given
 
 	verb     verb
 	begun    bool        // the client was told 354
@@ -137,6 +137,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 func (c *Conn) Read(p []byte) (int, error) {
 	if len(c.pend) == 0 {
 		if err := c.next(); err != nil {
+			c.in.discard()
 			return 0, err
 		}
 	}
@@ -198,7 +199,7 @@ func (c *Conn) next() error {
 		// The session is done with the message, or refused DATA: go-smtp asks for the
 		// message, which it is to find empty.
 		c.rep, c.dotGiven = c.rep[:0], true
-		c.pend = append(c.pend[:0], ".\r\n"...)
+		c.pend = ".\r\n"
 		return nil
 	}
 	if c.l.implicit && c.tls == nil {
@@ -252,8 +253,7 @@ func (c *Conn) endCommand() {
 
 // hand gives go-smtp a line.
 func (c *Conn) hand(v verb, line string) {
-	c.verb = v
-	c.pend = append(c.pend[:0], line...)
+	c.verb, c.pend = v, line
 }
 
 // flush sends the replies.

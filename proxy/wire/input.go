@@ -137,6 +137,16 @@ func (in *input) release() {
 	}
 }
 
+// discard gives back what is borrowed: nothing is read any more. The next read would fail.
+func (in *input) discard() {
+	if in.err == nil {
+		in.err = io.EOF
+	}
+	in.reset()
+	in.shrink()
+	in.release()
+}
+
 // grow borrows a big buffer, shrink gives it back once what is left fits the small one.
 func (in *input) grow() {
 	if in.big != nil {
