@@ -10,6 +10,7 @@
 //	rcptgate explain --from SENDER ADDRESS  every step of one decision
 //	rcptgate internal-domains               the domains that a Postfix keeps for itself
 //	rcptgate classify [FILE]                what replies of mail servers mean
+//	rcptgate cache forget|export|import|stats  the verdicts on disk
 //	rcptgate demo                           a simulated world to watch the gate in
 //	rcptgate version                        version, commit, Go version
 //
@@ -88,7 +89,8 @@ rest to the relay.`,
 	})
 	root.AddCommand(
 		newServeCmd(), newCheckConfigCmd(), newVerifyCmd(), newExplainCmd(),
-		newInternalDomainsCmd(), newClassifyCmd(), newDemoCmd(), newBenchCmd(), newVersionCmd(),
+		newInternalDomainsCmd(), newClassifyCmd(), newCacheCmd(), newDemoCmd(), newBenchCmd(),
+		newVersionCmd(),
 	)
 	return root
 }

@@ -18,7 +18,8 @@ import (
 const fileVersion = 1
 
 var (
-	errLocked      = errors.New("another process uses the file")
+	// ErrLocked: the file belongs to a process that runs.
+	ErrLocked      = errors.New("another process uses the file")
 	errNewer       = errors.New("the file was written by a later version")
 	errOtherSecret = errors.New("the file was written with another secret")
 	errGone        = errors.New("the file was removed or replaced")
@@ -110,7 +111,7 @@ func openFile(path, secretID string) (f *file, err error) {
 func named(err error) error {
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
-		return errLocked
+		return ErrLocked
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum),
 		errors.Is(err, berrors.ErrVersionMismatch):
 		return fmt.Errorf("%w: %w", errCorrupt, err)

@@ -78,7 +78,7 @@ func (w *worker) step(now time.Time) time.Time {
 // flush writes what waits, if it is due.
 func (w *worker) flush(f *file, now time.Time) {
 	w.mu.Lock()
-	empty, full := w.pending.empty(), len(w.pending.ops) >= w.cfg.FlushCount
+	empty, full := w.pending.empty(), len(w.pending.ops) >= w.cfg.FlushCount || w.urgent.Load()
 	again := w.flushing != nil
 	w.mu.Unlock()
 	switch {

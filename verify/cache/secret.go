@@ -113,6 +113,18 @@ func (s *Store) keyring() *keys {
 // SecretPath is where the secret of the cache at path lives.
 func SecretPath(path string) string { return path + ".secret" }
 
+// Begin gives a cache that does not exist yet the secret of another, so that what was exported there
+// fits. There must be neither a file at path nor a secret beside it.
+func Begin(path string, secret []byte) error {
+	if len(secret) != secretSize {
+		return fmt.Errorf("a secret has %d octets, not %d", secretSize, len(secret))
+	}
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(fmt.Errorf("there is a cache at %s already", path), err)
+	}
+	return writeSecret(SecretPath(path), secret)
+}
+
 // readSecret returns the secret of a file; fs.ErrNotExist if there is none.
 func readSecret(path string) ([]byte, error) {
 	text, err := os.ReadFile(path)

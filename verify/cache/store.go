@@ -106,6 +106,7 @@ type Store struct {
 
 	file       atomic.Pointer[file] // nil: running without
 	generation atomic.Uint32
+	urgent     atomic.Bool // somebody waits in Sync
 
 	wake chan struct{} // there is something for run to do
 	stop chan struct{} // closed by Close
@@ -328,6 +329,38 @@ func (s *Store) EraseDomain(domain string) {
 	s.kick()
 }
 
+// EraseAddress forgets all that is kept of an address, by its AddressKey.
+func (s *Store) EraseAddress(key [24]byte) {
+	for _, b := range []Bucket{Verdicts, Schedule, Strikes} {
+		s.Delete(b, key[:])
+	}
+}
+
+// Sync writes what waits and returns when it is in the file, for commands. The error says what to do.
+func (s *Store) Sync(ctx context.Context) error {
+	if s == nil {
+		return nil
+	}
+	s.urgent.Store(true)
+	defer s.urgent.Store(false)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		s.kick()
+		if ok, detail := s.Status(); !ok {
+			return errors.New(detail)
+		}
+		if s.Stats().Pending == 0 {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
 // Range calls fn for each value whose key begins with prefix and that has not expired, in no order,
 // until fn returns false. key and value are the caller's. What is put or deleted meanwhile may be
 // seen or not. It reads the file in small pieces, and is not for the path of a mail.
@@ -426,9 +459,10 @@ func (s *Store) Stats() StoreStats {
 		return stats
 	}
 	s.mu.Lock()
-	stats.Pending, stats.Dropped, stats.Garbled = len(s.pending.ops), s.dropped, s.garbled
+	stats.Pending = len(s.pending.ops) + len(s.pending.erased)
+	stats.Dropped, stats.Garbled = s.dropped, s.garbled
 	if s.flushing != nil {
-		stats.Pending += len(s.flushing.ops)
+		stats.Pending += len(s.flushing.ops) + len(s.flushing.erased)
 	}
 	s.mu.Unlock()
 	if f := s.file.Load(); f != nil {

@@ -25,14 +25,14 @@ func troubleOf(err error, doing string) trouble {
 		return trouble{kind: doing + ": " + err.Error(), text: "cannot " + doing + " it: " + err.Error(), fix: fix}
 	}
 	switch {
-	case errors.Is(err, errLocked):
+	case errors.Is(err, ErrLocked):
 		return kind("a cache belongs to one process: stop the other one, or set another verify.cache.path")
 	case errors.Is(err, errForeign):
 		return kind("verify.cache.path must name a file of its own; nothing was changed")
 	case errors.Is(err, errSlow):
 		return kind("look after the disk")
 	case noRoom(err):
-		return kind("make room on the disk, or lower verify.cache.max_size")
+		return kind("make room on the disk")
 	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission):
 		return kind("the user of rcptgate must be able to write the file, PATH.secret and their directory")
 	case errors.Is(err, fs.ErrNotExist):
@@ -95,7 +95,7 @@ func (s *Store) open(now time.Time) time.Time {
 	}
 	s.report(troubleOf(err, "open"))
 	switch {
-	case errors.Is(err, errLocked):
+	case errors.Is(err, ErrLocked):
 		return now.Add(retryLocked)
 	case errors.Is(err, errCorrupt): // again, right after one was put aside
 		return now.Add(retryCorrupt)
