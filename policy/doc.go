@@ -96,7 +96,9 @@
 //	tls_failure          as defer                           450 4.7.5
 //	protocol_error       as defer                           451 4.5.0
 //	rate_limited, blocked_ip, blocked_sender, policy        451 4.7.1
-//	mailbox_exists, internal_domain                         450 4.7.1
+//	mailbox_exists, delivered, internal_domain              450 4.7.1
+//	busy                 as defer                           450 4.2.1
+//	incident             as defer                           451 4.4.0
 //	local_limit, closing as defer                           451 4.3.2
 //	breaker              as defer                           451 4.3.0
 //	everything else      as defer                           450 4.2.0

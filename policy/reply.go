@@ -78,6 +78,12 @@ const tryLater = "try again later"
 // and RFC 5321 section 4.2.3. Read only.
 var doubts = []phrase{
 	{verify.MailboxExists, 450, esmtp.EnhancedCode{4, 7, 1}, "deferred by local policy", tryLater},
+	{verify.Delivered, 450, esmtp.EnhancedCode{4, 7, 1}, "deferred by local policy", tryLater},
+	{
+		verify.AcceptAll, 450,
+		esmtp.EnhancedCode{4, 2, 0},
+		"its mail server accepts every address, which tells nothing", tryLater,
+	},
 	{verify.MailboxFull, 452, esmtp.EnhancedCode{4, 2, 2}, "mailbox is full", tryLater},
 	{
 		verify.NoSMTPUTF8, 450,
@@ -90,6 +96,7 @@ var doubts = []phrase{
 	{verify.NullSender, 450, esmtp.EnhancedCode{4, 2, 0}, "mailbox is not known here", tryLater},
 	{verify.Self, 450, esmtp.EnhancedCode{4, 2, 0}, "mailbox cannot be verified", tryLater},
 	{verify.Passive, 450, esmtp.EnhancedCode{4, 2, 0}, "mailbox is not known here", tryLater},
+	{verify.ProviderPassive, 450, esmtp.EnhancedCode{4, 2, 0}, "mailbox is not known here", tryLater},
 	{verify.BudgetSpent, 450, esmtp.EnhancedCode{4, 2, 0}, "not yet verified", tryLater},
 	{verify.LocalLimit, 451, esmtp.EnhancedCode{4, 3, 2}, "not yet verified: busy", tryLater},
 	{verify.Breaker, 451, esmtp.EnhancedCode{4, 3, 0}, "cannot be verified now", tryLater},
@@ -115,6 +122,14 @@ var doubts = []phrase{
 	},
 	{verify.Policy, 451, esmtp.EnhancedCode{4, 7, 1}, "its mail server refuses by policy", tryLater},
 	{verify.Unconfirmed, 450, esmtp.EnhancedCode{4, 2, 0}, "its mail server will not say", tryLater},
+	{verify.Busy, 450, esmtp.EnhancedCode{4, 2, 1}, "gets too much mail for the moment", tryLater},
+	{
+		verify.Incident, 451,
+		esmtp.EnhancedCode{4, 4, 0},
+		"its provider refuses recipients in a wave that cannot be true", tryLater,
+	},
+	{verify.Disputed, 450, esmtp.EnhancedCode{4, 2, 0}, "not known for sure", tryLater},
+	{verify.Bounced, 450, esmtp.EnhancedCode{4, 2, 0}, "its last mail bounced", tryLater},
 }
 
 // generalDoubt stands in for every other reason, the reasons of proofs among them: a rule that

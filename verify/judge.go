@@ -1,240 +1,218 @@
 package verify
 
 import (
-	"context"
-	"errors"
-	"net"
-	"os"
+	"math"
 	"time"
 
-	"github.com/rcptgate/rcptgate/internal/esmtp"
-	"github.com/rcptgate/rcptgate/verify/mx"
-	"github.com/rcptgate/rcptgate/verify/probe"
 	"github.com/rcptgate/rcptgate/verify/reply"
 )
 
-// rating is what a reason is worth.
-type rating struct {
-	verdict        Verdict
-	confidence     float64 // how sure the verdict is
-	deliverability float64 // probability that mail will be delivered
+// evidence is all that a judgement rests on. It is a value; the judge looks at nothing else.
+type evidence struct {
+	now   time.Time
+	found Result // what this asking brought: of DNS, of a probe (reading), or why there was none
+	trust trust  // in the provider
+
+	// acceptsAll is the probability that the domain accepts every address, see domainFacts; late
+	// tells how many of its addresses were accepted at RCPT and refused after the message, and
+	// arrived how many messages were delivered.
+	acceptsAll    float64
+	arrived, late int
+	// refusesFirst: the same server has refused an unknown mailbox at once, at the first contact.
+	refusesFirst bool
+
+	past   history // what happened to mail for this mailbox
+	bounce Result  // the proof by a bounce that memory has; zero: none
+	// incident: the provider refuses mailboxes in a wave that cannot be true.
+	incident bool
 }
 
-// rate is the one table of reasons. The numbers are start values: 0.95 of the mail
-// of an ordinary sender is deliverable, and that is where not knowing stays.
+// judge weighs evidence. It is pure: the same values give the same result, and the order in which
+// evidence came plays no part.
 //
-//	reason                          verdict        conf.  deliv.
-//	mailbox_exists                  deliverable    0.90   0.97   250; but some servers accept all
-//	mailbox_unknown                 undeliverable  0.98   0.01   wrong now and then (Gmail, Dec 2020)
-//	mailbox_disabled, moved         undeliverable  0.95   0.02
-//	null_mx, domain_unknown         undeliverable  0.99   0.00
-//	mailbox_full                    risky          0.90   0.30   some owners clean up
-//	no_smtputf8                     risky          0.90   0.05   the relay's delivery fails alike
-//	no_mail_host                    unknown        0      0.05   may be repaired within minutes
-//	unreachable, timeout, tls ...   unknown        0      0.50
-//	blocked_ip, blocked_sender      unknown        0      0.50   the mail itself meets the same
-//	greylisted                      unknown        0      0.95   unknown ones are often refused
-//	all others                      unknown        0      0.90
-func rate(r Reason) rating {
-	switch r {
-	case MailboxExists:
-		return rating{Deliverable, 0.90, 0.97}
-	case MailboxUnknown:
-		return rating{Undeliverable, 0.98, 0.01}
+// Undeliverable needs proof: a refusal of this very mailbox or its domain (see reading), or a
+// bounce that is as good (see bounceProof), and DNS for null_mx and domain_unknown. The sum of
+// the weights may hold a proof back; it never replaces one.
+func judge(e evidence) Result {
+	r := e.found
+	switch {
+	case r.Proof && r.MX == "" && r.Stage == "":
+		return r // DNS: there is no mailbox to weigh
+	case r.Proof && e.incident:
+		return e.turned(Incident)
+	}
+	answer := e.answer()
+	past := e.history(answer)
+	sum := answer*faded(e.now.Sub(r.Checked)) + past
+	switch {
+	case r.Proof:
+		return e.refused(sum)
+	case r.Verdict == Deliverable:
+		return e.accepted(answer, past, sum)
+	case r.Verdict == Risky:
+		return r // full, or not to be had without SMTPUTF8: true however well it used to work
+	}
+	return e.unknown(answer, past, sum)
+}
+
+// answer is the weight of what this asking brought.
+func (e *evidence) answer() float64 {
+	switch e.found.Reason {
+	case MailboxUnknown, DomainUnknown:
+		return weightOfRefusal(e.trust.refusal)
 	case MailboxDisabled, Moved:
-		return rating{Undeliverable, 0.95, 0.02}
-	case NullMX, DomainUnknown:
-		return rating{Undeliverable, 0.99, 0}
-	case MailboxFull:
-		return rating{Risky, 0.90, 0.30}
-	case NoSMTPUTF8:
-		return rating{Risky, 0.90, 0.05}
-	case NoMailHost:
-		return rating{Unknown, 0, 0.05}
-	case Unreachable, Timeout, TLSFailure, ProtocolError, BlockedIP, BlockedSender, Policy:
-		return rating{Unknown, 0, 0.50}
+		return weightOfRefusal(e.trust.refusal) + weightSoftRefusal
+	case MailboxExists:
+		if e.trust.acceptAll {
+			return 0
+		}
+		return weightOfAcceptance(e.acceptsAll)
+	case Busy:
+		return weightBusy
 	case Greylisted:
-		return rating{Unknown, 0, 0.95}
-	default:
-		return rating{Unknown, 0, 0.90}
+		if e.refusesFirst {
+			return weightGreylisted
+		}
+	default: // nothing about the mailbox
 	}
+	return 0
 }
 
-// because returns the result that a reason stands for.
-func because(r Reason) Result {
-	v := rate(r)
-	return Result{
-		Verdict: v.verdict, Reason: r, Confidence: v.confidence, Deliverability: v.deliverability,
-		Proof: v.verdict == Undeliverable,
+// history is the weight of what happened to earlier mail, beside an answer of that weight.
+func (e *evidence) history(answer float64) float64 {
+	sum := 0.0
+	if e.past.worked() {
+		w := weightDelivered * faded(e.now.Sub(e.past.lastDelivery()))
+		if e.acceptsAll >= 0.5 && e.late == 0 && !e.trust.acceptAll {
+			w *= weightMaybeLater // it may bounce yet, by a message
+		}
+		if e.past.strikes() > 1 || e.bounceStands() {
+			w *= superseded
+		}
+		sum += w
 	}
+	switch {
+	case e.bounceStands():
+		sum += weightBouncedTwice * faded(e.now.Sub(e.bounce.Checked))
+	case e.past.strikes() > 1:
+		sum += weightBouncedTwice * faded(e.now.Sub(e.past.lastBounce()))
+	case e.past.strikes() == 1:
+		sum += weightBounced * faded(e.now.Sub(e.past.lastBounce()))
+	}
+	if math.Abs(answer) >= conclusive {
+		sum *= superseded
+	}
+	return sum
 }
 
-// judgeSet judges a domain before any of its hosts is asked. ok is false when they
-// are to be asked.
-//
-// A domain without any host for mail is not proof, as a null MX or NXDOMAIN is: what
-// exists but lacks its records is more often broken than given up.
-func judgeSet(set mx.Set, now time.Time) (r Result, ok bool) {
-	switch set.Kind {
-	case mx.Hosts:
-		return Result{}, false
-	case mx.NullMX:
-		r = because(NullMX)
-	case mx.NXDomain:
-		r = because(DomainUnknown)
-	case mx.NoHosts:
-		r = because(NoMailHost)
-	case mx.Internal:
-		return because(InternalDomain), true
-	case mx.Literal, mx.NotProbed:
-		return because(NotProbed), true
-	default: // mx.Failure, and whatever is not known here
-		r = because(DNSFailure)
-	}
-	r.Checked = now
-	return r, true
+// bounceStands reports whether memory has a proof by a bounce that no delivery came after.
+func (e *evidence) bounceStands() bool {
+	return e.bounce.Proof && !e.past.lastDelivery().After(e.bounce.Checked)
 }
 
-// judge is what one probe tells of the recipient. It is pure: the same values give
-// the same result.
-//
-// Undeliverable needs all of this: a complete reply to RCPT, with a 5xx code, that
-// class calls proof, from a server that is not ourselves, within our own limits.
-func judge(out probe.Outcome, class reply.Class, now time.Time) Result {
-	r := because(reasonOf(out, class))
-	r.MX, r.Stage, r.Checked = out.MX, out.Stage, now
-	if !out.Reply.IsZero() {
-		r.Reply, r.Label = trim(out.Reply), class.Label
+// refused is for a proof by the present answer.
+func (e *evidence) refused(sum float64) Result {
+	p := sigmoid(logit(prior) + sum)
+	if p > refuseBelow {
+		r := e.turned(Disputed)
+		r.Deliverability = p
+		return r
 	}
-	if out.LocalLimit {
-		r.Checked = time.Time{}
+	r := e.found
+	r.Deliverability, r.Confidence = p, 1-p
+	return r
+}
+
+// accepted is for 250 or 251 to RCPT.
+func (e *evidence) accepted(answer, past, sum float64) Result {
+	r := e.found
+	all := e.trust.acceptAll || e.acceptsAll >= acceptsAllFrom
+	r.CatchAll = e.acceptsAll >= acceptsAllFrom && !e.trust.acceptAll
+	switch {
+	case answer < conclusive && e.struck(sum):
+		return e.bounced(sum) // to accept it at RCPT means nothing there
+	case all && sum < conclusive:
+		v := rate(AcceptAll)
+		r.Verdict, r.Reason = v.verdict, AcceptAll
+		r.Confidence = max(v.confidence, e.acceptsAll)
+		r.Deliverability = e.share(v.deliverability)
+		return r
+	case answer < conclusive && past >= conclusive:
+		r.Reason = Delivered // that is what tells, not the 250
+	}
+	r.Deliverability = sigmoid(logit(prior) + sum)
+	r.Confidence = sigmoid(max(sum, 0))
+	return r
+}
+
+// shareStrength is how many observations the general share is worth against a domain's own.
+const shareStrength = 10
+
+// share is the part of the accepted mail of a domain that arrives: what is generally so, moved by
+// what was seen there (the mean of a Beta distribution).
+func (e *evidence) share(general float64) float64 {
+	return (general*shareStrength + float64(e.arrived)) /
+		(shareStrength + float64(e.arrived+e.late))
+}
+
+// unknown is for an asking that told nothing for sure: what is known besides may.
+func (e *evidence) unknown(answer, past, sum float64) Result {
+	r := e.found
+	base := rate(r.Reason).deliverability
+	switch {
+	case e.struck(sum) && !aboutMailbox(r):
+		return e.bounced(sum)
+	case r.Reason == Greylisted && answer > 0 && sum >= conclusive:
+		r.Verdict, r.Confidence = Deliverable, sigmoid(sum)
+	case r.Reason == Busy:
+		// It exists, and yet mail will not get there now.
+	case past >= weightDelivered/2 && vouchable(r):
+		r.Verdict, r.Reason, r.Confidence = Deliverable, Delivered, sigmoid(sum)
+		base = prior
+	case e.past.strikes() == 1 && unasked(r.Reason):
+		r.Reason = Bounced
+		base = rate(Bounced).deliverability
+	}
+	if base > 0 && base < 1 {
+		r.Deliverability = sigmoid(logit(base) + sum)
 	}
 	return r
 }
 
-func reasonOf(out probe.Outcome, class reply.Class) Reason {
-	answered := out.Err == nil && !out.Reply.IsZero()
-	switch {
-	case out.LocalLimit:
-		return LocalLimit
-	case out.Self:
-		return Self
-	case answered && out.Stage == reply.StageRcpt:
-		return answerReason(out, class)
-	case out.NoUTF8:
-		return NoSMTPUTF8
-	case answered:
-		return refusalReason(class)
-	}
-	return brokenReason(out)
+// vouchable reports whether earlier deliveries may stand in for r, an Unknown: not against an
+// answer that may be about the mailbox, nor where mail cannot get to any mailbox now.
+func vouchable(r Result) bool {
+	return !aboutMailbox(r) && r.Reason != NoMailHost && r.Reason != DNSFailure &&
+		r.Reason != Incident || r.Reason == Greylisted
 }
 
-// answerReason is for a complete reply to RCPT.
-func answerReason(out probe.Outcome, class reply.Class) Reason {
-	if class.Proof && out.Reply.Permanent() {
-		switch class.Label {
-		case reply.MailboxUnknown:
-			return MailboxUnknown
-		case reply.MailboxDisabled:
-			return MailboxDisabled
-		case reply.Moved:
-			return Moved
-		case reply.DomainUnknown:
-			return DomainUnknown
-		default: // no other label can be proof
-		}
-	}
-	switch {
-	case out.NoUTF8: // asked in the A-label form, which the mail itself will not use
-		return NoSMTPUTF8
-	case out.Reply.Code == 250, out.Reply.Code == 251:
-		return MailboxExists
-	case out.Reply.Code == 252:
-		return Unconfirmed
-	case out.Reply.Positive(), out.Reply.Intermediate():
-		return ProtocolError
-	case class.Label == reply.MailboxFull:
-		return MailboxFull
-	}
-	return refusalReason(class)
+// unasked reports whether nobody could be asked, for good and not for the moment.
+func unasked(r Reason) bool { return r == ProviderPassive || r == Passive }
+
+// struck reports whether bounces are proof enough by themselves.
+func (e *evidence) struck(sum float64) bool {
+	proof := e.past.strikes() > 1 || e.bounceStands()
+	return proof && !e.incident && sigmoid(logit(prior)+sum) <= refuseBelow
 }
 
-// refusalReason is for a reply that is not about the mailbox, at whatever stage.
-func refusalReason(class reply.Class) Reason {
-	switch class.Label {
-	case reply.Greylisted:
-		return Greylisted
-	case reply.RateLimited:
-		return RateLimited
-	case reply.BlockedIP:
-		return BlockedIP
-	case reply.BlockedSender:
-		return BlockedSender
-	case reply.ProtocolError:
-		return ProtocolError
-	case reply.TempOther:
-		return Temporary
-	case reply.Accepted: // a positive reply, and yet the conversation ended there
-		return ProtocolError
-	default: // PolicyOther, TooBig, and whatever is said of the mailbox without proof
-		return Policy
+// bounced is the proof by bounces.
+func (e *evidence) bounced(sum float64) Result {
+	r := e.bounce
+	if !r.Proof {
+		r = because(MailboxUnknown)
+		r.Stage, r.Label, r.Checked = reply.StageDot, reply.MailboxUnknown, e.past.lastBounce()
 	}
+	r.Cached, r.Expire, r.RetryAfter, r.Steps, r.Elapsed = false, time.Time{}, 0, nil, 0
+	r.Provider, r.CatchAll = e.found.Provider, e.found.CatchAll
+	p := sigmoid(logit(prior) + sum)
+	r.Deliverability, r.Confidence = p, 1-p
+	return r
 }
 
-// brokenReason is for a conversation that broke.
-func brokenReason(out probe.Outcome) Reason {
-	var protocol *esmtp.ProtocolError
-	var timeout net.Error
-	switch {
-	case errors.Is(out.Err, probe.ErrClosed):
-		return Closing
-	case out.MX == "": // the request was not fit to be asked
-		return NotProbed
-	case errors.As(out.Err, &protocol):
-		return ProtocolError
-	case out.ConnectTimeout, errors.Is(out.Err, context.DeadlineExceeded),
-		errors.Is(out.Err, os.ErrDeadlineExceeded), errors.As(out.Err, &timeout) && timeout.Timeout():
-		return Timeout
-	case !out.Connected:
-		return Unreachable
-	case out.Stage == reply.StageStartTLS:
-		return TLSFailure
-	}
-	return Temporary
-}
-
-// aboutMailbox reports whether r, an Unknown, rests on a reply to RCPT that may be
-// about the mailbox, and so speaks against an older proof: 450 where it was 550.
-func aboutMailbox(r Result) bool {
-	if r.Stage != reply.StageRcpt || r.Reply.IsZero() {
-		return false
-	}
-	switch r.Reason {
-	case RateLimited, BlockedIP, BlockedSender, LocalLimit, Self:
-		return false
-	default:
-		return true
-	}
-}
-
-// The most that is kept of a reply.
-const (
-	keepLines  = 8
-	keepOctets = 1024
-)
-
-// trim cuts a reply to what may be kept in memory for days: its first lines and the
-// last, which often decides, 1 KiB in all.
-func trim(r esmtp.Reply) esmtp.Reply {
-	lines := r.Lines
-	if len(lines) > keepLines {
-		lines = append(lines[:keepLines-1:keepLines-1], lines[len(lines)-1])
-	}
-	each := keepOctets / max(1, len(lines))
-	kept := make([]string, len(lines))
-	for i, line := range lines {
-		// Cloned: a line may be part of a larger buffer.
-		kept[i] = string([]byte(line[:min(len(line), each)]))
-	}
-	return esmtp.Reply{Code: r.Code, Lines: kept}
+// turned is the answer with another conclusion; what was said stays to be seen.
+func (e *evidence) turned(reason Reason) Result {
+	r, v := e.found, rate(reason)
+	r.Verdict, r.Reason, r.Proof = v.verdict, reason, false
+	r.Confidence, r.Deliverability = v.confidence, v.deliverability
+	return r
 }

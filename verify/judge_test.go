@@ -80,12 +80,12 @@ func TestJudgeProperties(t *testing.T) {
 		if !honest {
 			class.Label, class.Proof = randomLabel(r), r.IntN(2) == 0
 		}
-		got := judge(out, class, now)
+		got := reading(out, class, now)
 		seen[got.Reason]++
 		if fault := judgeFault(out, class, honest, got); fault != "" {
 			t.Fatalf("seed %d: %s:\noutcome %+v\nclass %+v\nresult %+v", seed, fault, out, class, got)
 		}
-		if again := judge(out, class, now); !reflect.DeepEqual(again, got) {
+		if again := reading(out, class, now); !reflect.DeepEqual(again, got) {
 			t.Fatalf("seed %d: not a function of its input:\n%+v\n%+v", seed, got, again)
 		}
 	}
@@ -125,10 +125,10 @@ func judgeFault(out probe.Outcome, class reply.Class, honest bool, got Result) s
 		return "undeliverable by our own limit, or by ourselves"
 	case undeliverable && !class.Proof:
 		return "undeliverable without proof"
-	case undeliverable && honest && e == (esmtp.EnhancedCode{}):
+	case undeliverable && honest && e == (esmtp.EnhancedCode{}) && !strings.Contains(out.Reply.Text(), "user"):
 		return "undeliverable by a bare code"
-	case undeliverable && honest && (e[1] == 7 || e[1] == 0 || e[1] == 4):
-		return "undeliverable by x.7, x.0 or x.4"
+	case undeliverable && honest && e[1] == 7 && !strings.HasPrefix(class.Rule, "ticket/"):
+		return "undeliverable by x.7, and no provider is known to say so"
 	case got.Verdict == Deliverable && (out.Reply.Code != 250 && out.Reply.Code != 251 || out.Stage != reply.StageRcpt):
 		return "deliverable without 250 or 251 to RCPT"
 	case got.Verdict == Deliverable && (out.Err != nil || out.NoUTF8 || out.Self || out.LocalLimit):
@@ -214,7 +214,11 @@ func TestLifetimes(t *testing.T) {
 		{because(NullMX), 24 * time.Hour, time.Hour, time.Hour},
 		{because(DomainUnknown), time.Minute, time.Minute, time.Minute},
 		{Result{Reason: DomainUnknown, MX: "mx.example.com"}, 0, time.Hour, 24 * time.Hour},
-		{because(MailboxFull), 0, time.Hour, time.Hour},
+		{because(MailboxFull), 0, 3 * time.Hour, 3 * time.Hour},
+		{because(AcceptAll), 0, 24 * time.Hour, 7 * 24 * time.Hour},
+		{because(Delivered), 0, 24 * time.Hour, 7 * 24 * time.Hour},
+		{Result{Reason: MailboxUnknown, Stage: "dot"}, 0, time.Hour, 30 * 24 * time.Hour},
+		{because(Busy), 0, 5 * time.Minute, 5 * time.Minute},
 		{because(NoSMTPUTF8), 0, 24 * time.Hour, 24 * time.Hour},
 		{because(Timeout), 0, 5 * time.Minute, 5 * time.Minute},
 		{because(DNSFailure), 0, time.Minute, time.Minute},
@@ -227,7 +231,7 @@ func TestLifetimes(t *testing.T) {
 	// What is about us, the sender, or only this moment is never kept by the recipient.
 	for _, reason := range []Reason{
 		Greylisted, RateLimited, BlockedIP, BlockedSender, LocalLimit, Breaker, BudgetSpent,
-		Closing, InternalDomain, NotProbed, OwnAddress, NullSender, Passive,
+		Closing, InternalDomain, NotProbed, OwnAddress, NullSender, Passive, Incident,
 	} {
 		if refresh, expire := l.of(because(reason), time.Hour); refresh != 0 || expire != 0 {
 			t.Errorf("%s: %v, %v", reason, refresh, expire)

@@ -183,9 +183,3 @@ func (m *memory) learn(key string, r Result, refresh, expire time.Duration, now 
 		Value: r, Stored: now, Refresh: now.Add(refresh), Expire: r.Expire,
 	})
 }
-
-// ForgetDomain drops what is known of a domain and of all its mailboxes, in memory and on disk, for
-// the next question to ask anew. The domain is taken in any case, as A-labels.
-func (v *Verifier) ForgetDomain(domain string) {
-	v.memory.forgetDomain(strings.ToLower(strings.TrimSuffix(domain, ".")))
-}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
 	"github.com/rcptgate/rcptgate/verify/cache"
+	"github.com/rcptgate/rcptgate/verify/provider"
 )
 
 // Question is one recipient to be verified, and on whose behalf.
@@ -27,7 +28,11 @@ type Question struct {
 	// only Config.RcptBudget and the context do.
 	Budget     *Budget
 	MemoryOnly bool // never probe for this question
-	Trace      bool // fill Result.Steps
+	// CatchAll: wait, within the same limits, for what can be found out about the domain, that is
+	// whether it accepts every address; a rule needs Result.CatchAll or a sure Confidence. Without it
+	// the verdict comes first and the domain is looked into behind.
+	CatchAll bool
+	Trace    bool // fill Result.Steps, and wait as CatchAll does
 }
 
 // Config is the behaviour of a Verifier. The zero value of each field is a working
@@ -58,12 +63,21 @@ type Config struct {
 	TemporaryExpire time.Duration // what is not known is not asked again; 0: 5 minutes
 	CacheSize       int           // mailboxes remembered as deliverable; 0: by CacheOctets
 	CacheOctets     int64         // memory for verdicts; 0: by CacheSize, or 64 MiB
-	Store           *cache.Store  // what outlives the process; nil: memory only
+	// Store keeps what is known beyond the end of the process; nil: memory only. Its owner closes it
+	// after the Verifier.
+	Store *cache.Store
 
 	// MaxFlights bounds the recipients that are being asked about at one time,
 	// waited for or not; beyond it the verdict is unknown, local_limit. One domain
 	// may hold a quarter of them. 0: 2000.
 	MaxFlights int
+
+	Providers *provider.Table // what is known of mail providers; nil: the built-in profiles
+	// NoInvented: never ask for an invented recipient to find out whether a domain accepts every
+	// address; then only ordinary mail tells.
+	NoInvented bool
+	// Secret is what invented recipients are derived from; nil: the Store's, or a random one.
+	Secret []byte
 
 	Log *slog.Logger // nil: no log
 }

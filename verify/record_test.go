@@ -50,7 +50,7 @@ func refusal() Result {
 // notKept are the fields of a Result that memory does not keep: they belong to a question. All others
 // must survive, in memory and on disk.
 func notKept() []string {
-	return []string{"Address", "RetryAfter", "Cached", "Elapsed", "Steps"}
+	return []string{"Address", "RetryAfter", "Cached", "Elapsed", "Domain", "Delivered", "Steps"}
 }
 
 // TestRecordKeepsAll fills every field of a Result, also those that were added since, and looks

@@ -27,6 +27,7 @@ const (
 	// Deliverable.
 
 	MailboxExists Reason = "mailbox_exists" // 250 or 251 to RCPT
+	Delivered     Reason = "delivered"      // earlier mail for it was delivered, and nothing speaks against it
 
 	// Undeliverable: always with Result.Proof.
 
@@ -38,6 +39,8 @@ const (
 
 	// Risky.
 
+	// AcceptAll: its server accepts every address at RCPT, so that says nothing of this one.
+	AcceptAll   Reason = "accept_all"
 	MailboxFull Reason = "mailbox_full" // over quota
 	NoSMTPUTF8  Reason = "no_smtputf8"  // the address needs SMTPUTF8, its server lacks it
 
@@ -50,6 +53,8 @@ const (
 	NullSender Reason = "null_sender" // mail from <>, and nothing in memory
 	Self       Reason = "self"        // the client or the mail server is ourselves
 	Passive    Reason = "passive"     // passive mode, and nothing in memory
+	// ProviderPassive: its provider is not asked (its profile says so), and nothing in memory.
+	ProviderPassive Reason = "provider_passive"
 
 	// Unknown, because of our own limits.
 
@@ -70,12 +75,18 @@ const (
 
 	// Unknown, because the answer was not about the mailbox.
 
-	Greylisted    Reason = "greylisted"     // come again later with the same sender
+	// Greylisted: come again later with the same sender. The verdict is Deliverable where the same
+	// server refuses unknown mailboxes at once and greylists only those that exist.
+	Greylisted    Reason = "greylisted"
 	RateLimited   Reason = "rate_limited"   // its server wants less of us
 	BlockedIP     Reason = "blocked_ip"     // its server refuses our address
 	BlockedSender Reason = "blocked_sender" // its server refuses the sender
 	Policy        Reason = "policy"         // another refusal, or one that does not say why
 	Unconfirmed   Reason = "unconfirmed"    // 252: its server will not say
+	Busy          Reason = "busy"           // it exists, and has too much mail for the moment
+	Incident      Reason = "incident"       // refused, in a wave of refusals that cannot be true
+	Disputed      Reason = "disputed"       // refused, but by a server that is often wrong, or deliveries contradict
+	Bounced       Reason = "bounced"        // its last mail bounced, though it used to arrive; nobody can be asked
 )
 
 // Step is one step of the walk that led to a verdict, for people.
@@ -94,10 +105,10 @@ type Result struct {
 	// Confidence is how sure the verdict is, 0 to 1; 0 for Unknown.
 	Confidence float64
 	// Deliverability is the probability, 0 to 1, that mail will be delivered. The
-	// numbers are start values from one table (judge.go), not measurements.
+	// numbers are start values from one table (weights.go), not measurements.
 	Deliverability float64
 
-	Provider string      // who runs the mail server; "" where not known
+	Provider string      // name of its provider's profile (package provider); "" where not known
 	MX       string      // the mail server that answered
 	Stage    reply.Stage // where the conversation ended; "" if there was none
 	// Reply is the server's own reply, cut to 1 KiB; zero if there was none. It is
@@ -115,5 +126,10 @@ type Result struct {
 	RetryAfter time.Duration
 	Cached     bool          // from memory
 	Elapsed    time.Duration // how long Verify took
-	Steps      []Step        // with Question.Trace only
+
+	// With Question.Trace, or CatchAll, only:
+
+	Domain    *DomainReport // what is known of the domain; nil: nothing
+	Delivered time.Time     // when mail for it was last seen to arrive; zero: not within memory
+	Steps     []Step        // with Question.Trace only
 }

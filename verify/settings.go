@@ -2,11 +2,14 @@ package verify
 
 import (
 	"context"
+	"crypto/rand"
 	"strings"
+	"time"
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
 	"github.com/rcptgate/rcptgate/verify/mx"
 	"github.com/rcptgate/rcptgate/verify/probe"
+	"github.com/rcptgate/rcptgate/verify/provider"
 )
 
 // settings is what Reconfigure replaces. It never changes: a question and a flight each keep the
@@ -16,6 +19,7 @@ type settings struct {
 	lifetimes lifetimes
 	mx        *mx.Resolver
 	pool      *probe.Pool
+	providers *provider.Table
 	own       map[string]bool // keys of our own addresses, in lower case
 }
 
@@ -28,12 +32,58 @@ func newSettings(cfg Config, resolver *mx.Resolver, pool *probe.Pool) *settings 
 			negativeRefresh: cfg.NegativeRefresh, negativeExpire: cfg.NegativeExpire,
 			temporaryExpire: cfg.TemporaryExpire,
 		},
-		mx: resolver, pool: pool, own: ownAddresses(cfg),
+		mx: resolver, pool: pool, providers: providersOf(cfg), own: ownAddresses(cfg),
 	}
 }
 
-// Reconfigure changes all but Config.Log and Config.Store, for questions from now on. What is known stays known
-// until the end that it was given, and the breaker and the pauses of mail servers stay as they are.
+func providersOf(cfg Config) *provider.Table {
+	if cfg.Providers != nil {
+		return cfg.Providers
+	}
+	table, err := provider.Load()
+	if err != nil { // a fault of the build, which the tests of package provider exclude
+		cfg.Log.Error("internal error: the provider profiles cannot be read; please report it",
+			"error", err.Error())
+	}
+	return table
+}
+
+// profile returns the profile of that name, or the generic one.
+func (s *settings) profile(name string) *provider.Profile {
+	if p, ok := s.providers.Get(name); ok {
+		return p
+	}
+	return s.providers.Find("", nil)
+}
+
+// key is what an address is remembered by: the mailbox, in the one spelling of several that its
+// provider delivers to it.
+func (s *settings) key(a esmtp.Address) string {
+	domain := a.ASCIIDomain()
+	if p := s.providers.Find(domain, nil); p.Fold != (provider.Fold{}) {
+		if local := p.FoldLocal(a.Local(), domain); local != a.Local() {
+			return local + "@" + domain
+		}
+	}
+	return a.Key()
+}
+
+// secretOf is the secret of invented recipients.
+func secretOf(cfg Config) []byte {
+	if len(cfg.Secret) > 0 {
+		return cfg.Secret
+	}
+	if secret := cfg.Store.Secret(); len(secret) > 0 {
+		return secret
+	}
+	secret := make([]byte, 32)
+	_, _ = rand.Read(secret) // never fails (package crypto/rand)
+	return secret
+}
+
+// Reconfigure changes all but Config.Log, Config.Store and Config.Secret, for questions from now on.
+// What is known stays known until the end that it was given, and the breaker and the pauses of mail
+// servers stay as they are.
 //
 // Flights that are under way end as they began. drained waits for them, or until ctx ends: only
 // behind it may the caller close the old pool and the old resolver.
@@ -58,14 +108,17 @@ func (v *Verifier) snapshot() []*flight {
 	for _, f := range v.flights {
 		flights = append(flights, f)
 	}
+	for _, f := range v.tests {
+		flights = append(flights, f)
+	}
 	return flights
 }
 
-// await returns when all flights have landed, or the cause of ctx's end.
+// await returns when all flights are settled, or the cause of ctx's end.
 func await(ctx context.Context, flights []*flight) error {
 	for _, f := range flights {
 		select {
-		case <-f.done:
+		case <-f.settled:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -81,6 +134,20 @@ type Stats struct {
 	Deliverable   int // and risky
 	Undeliverable int
 	Unknown       int
+
+	Domains   int // whose behaviour is known
+	Histories int // addresses that mail was seen to arrive at
+	Incidents int // providers whose refusals are not believed for now
+
+	Tests uint64 // invented recipients that were asked for
+
+	// What the relay's log told, and how often it contradicted a verdict of ours: mail for a
+	// deliverable mailbox was refused as for one that does not exist, and mail arrived at one that
+	// was undeliverable. Agreed is how often it did not.
+	Delivered, Deferred, Bounced       uint64
+	Ignored                            uint64 // not from a mail server of the recipient's domain
+	Agreed                             uint64
+	DeliverableBounced, RefusedArrived uint64
 }
 
 // Stats counts. It is cheap enough for a scrape, not for each question.
@@ -89,14 +156,18 @@ func (v *Verifier) Stats() Stats {
 	flights := len(v.flights)
 	v.mu.Unlock()
 	deliverable, undeliverable, unknown := v.memory.lens()
-	return Stats{
+	s := Stats{
 		Flights: flights, Deliverable: deliverable, Undeliverable: undeliverable, Unknown: unknown,
+		Domains: v.domains.kept.memory.Len(), Histories: v.histories.kept.memory.Len(),
+		Incidents: v.guard.count(time.Now()),
 	}
+	v.counts.into(&s)
+	return s
 }
 
 // neverAsked returns why an address is not asked about and nothing can be known of
 // it; "" if it may be.
-func (s *settings) neverAsked(a esmtp.Address, key string) Reason {
+func (s *settings) neverAsked(a esmtp.Address) Reason {
 	domain := a.ASCIIDomain()
 	switch {
 	case domain == "", a.IsLiteral():
@@ -107,7 +178,7 @@ func (s *settings) neverAsked(a esmtp.Address, key string) Reason {
 		// A route inside the local part (user%host@relay, host!user@relay): whom such
 		// mail reaches is up to the relay, and the domain's server would not tell.
 		return NotProbed
-	case s.own[strings.ToLower(key)]:
+	case s.own[strings.ToLower(a.Key())]:
 		return OwnAddress
 	}
 	return ""

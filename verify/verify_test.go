@@ -58,13 +58,14 @@ func TestVerdicts(t *testing.T) {
 		{"552 5.2.2", does(mxsim.Refuse(mxsim.Rcpt, "552 5.2.2 full")), "anna", verify.Risky, verify.MailboxFull, "rcpt"},
 		{"no SMTPUTF8", host(func(h *mxsim.Host) { h.Keywords = mxsim.Without("SMTPUTF8") }), "jürgen", verify.Risky, verify.NoSMTPUTF8, "helo"},
 
-		{"550 without an enhanced code", speaks(mxsim.Exim()), "nobody", verify.Unknown, verify.Policy, "rcpt"},
+		{"550 without an enhanced code", speaks(mxsim.Exim()), "nobody", verify.Undeliverable, verify.MailboxUnknown, "rcpt"},
+		{"550 without a word", does(mxsim.Refuse(mxsim.Rcpt, "550 no")), "anna", verify.Unknown, verify.Policy, "rcpt"},
 		{"450 no such user", does(mxsim.Refuse(mxsim.Rcpt, "450 4.1.1 no such user")), "anna", verify.Unknown, verify.Temporary, "rcpt"},
-		{"5.7.1 at RCPT", does(mxsim.Refuse(mxsim.Rcpt, "550 5.7.1 no such user")), "anna", verify.Unknown, verify.Policy, "rcpt"},
+		{"5.7.1 at RCPT", does(mxsim.Refuse(mxsim.Rcpt, "550 5.7.1 <anna@example.com>: mailbox unavailable")), "anna", verify.Unknown, verify.Policy, "rcpt"},
 		{"5.4.1", does(mxsim.Refuse(mxsim.Rcpt, "550 5.4.1 Access denied")), "anna", verify.Unknown, verify.Policy, "rcpt"},
 		{"5.7.1 at MAIL", does(mxsim.Refuse(mxsim.Mail, "550 5.7.1 refused")), "anna", verify.Unknown, verify.BlockedSender, "mail"},
-		{"5.1.1 at MAIL", does(mxsim.Refuse(mxsim.Mail, "550 5.1.1 no such user")), "anna", verify.Unknown, verify.Policy, "mail"},
-		{"5.1.1 in the banner", does(mxsim.Refuse(mxsim.Connect, "554 5.1.1 no such user")), "anna", verify.Unknown, verify.Policy, "connect"},
+		{"5.1.1 at MAIL", does(mxsim.Refuse(mxsim.Mail, "550 5.1.1 no such user")), "anna", verify.Unknown, verify.BlockedSender, "mail"},
+		{"5.1.1 in the banner", does(mxsim.Refuse(mxsim.Connect, "554 5.1.1 no such user")), "anna", verify.Unknown, verify.BlockedIP, "connect"},
 		{"554 in the banner", does(mxsim.Refuse(mxsim.Connect, "554 blocked")), "anna", verify.Unknown, verify.BlockedIP, "connect"},
 		{"421 in the banner", does(mxsim.Refuse(mxsim.Connect, "421 4.3.2 busy")), "anna", verify.Unknown, verify.Temporary, "connect"},
 		{"421 at RCPT", does(mxsim.Refuse(mxsim.Rcpt, "421 4.7.28 flood")), "anna", verify.Unknown, verify.RateLimited, "rcpt"},
@@ -396,7 +397,7 @@ func TestTrace(t *testing.T) {
 			}
 			return strings.Join(s, " ")
 		}
-		if got := whats(true); got != "mx probe classify judge" {
+		if got := whats(true); got != "mx provider probe provider classify domain judge" {
 			t.Errorf("first: %s", got)
 		}
 		if got := whats(true); got != "memory" {
@@ -407,7 +408,7 @@ func TestTrace(t *testing.T) {
 		}
 		sleep(2 * time.Hour)
 		w.Host("mx.example.com").State = mxsim.Down
-		if got := whats(true); got != "mx probe broken judge memory" {
+		if got := whats(true); got != "mx provider probe broken domain judge memory" {
 			t.Errorf("old proof, no answer: %s", got)
 		}
 	}, site("example.com"))

@@ -1,8 +1,10 @@
 package verify_test
 
 import (
+	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/rcptgate/rcptgate/verify"
 	"github.com/rcptgate/rcptgate/verify/mx"
 	"github.com/rcptgate/rcptgate/verify/probe"
+	"github.com/rcptgate/rcptgate/verify/provider"
 )
 
 const (
@@ -60,11 +63,28 @@ func newWorld(tb testing.TB, cfg verify.Config, sim mxsim.Config, sites ...*mxsi
 		Dial: filter.Dial(w.DialContext), Resolver: w.resolver, OwnNames: []string{gate},
 	})
 	cfg.Helo = gate
+	if cfg.Providers == nil {
+		cfg.Providers = hurried()
+	}
+	cfg.NoInvented = cfg.NoInvented || cfg.Secret == nil // tests of it bring a secret
 	w.logger = slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	cfg.Log = w.logger
 	w.v = verify.New(cfg, w.resolver, w.pool)
 	return w
 }
+
+// hurried are the profiles without the manners, which are for tests of their own.
+var hurried = sync.OnceValue(func() *provider.Table {
+	var b strings.Builder
+	for _, name := range []string{"generic", "postfix", "exim"} {
+		fmt.Fprintf(&b, "[%s]\nlimits = { connections = 40, rcpt_per_session = 20, per_minute = 100000, burst = 100000 }\n", name)
+	}
+	table, err := provider.Load([]byte(b.String()))
+	if err != nil {
+		panic(err)
+	}
+	return table
+})
 
 func (w *world) close() {
 	w.t.Helper()

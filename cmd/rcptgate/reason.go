@@ -17,6 +17,8 @@ func reasonText(reason verify.Reason) string {
 func reasonWords() map[verify.Reason]string {
 	return map[verify.Reason]string{
 		verify.MailboxExists:   "its mail server accepts mail for it",
+		verify.Delivered:       "earlier mail for it was delivered",
+		verify.AcceptAll:       "its mail server accepts every address, which says nothing of this one",
 		verify.MailboxUnknown:  "its mail server knows no such mailbox",
 		verify.MailboxDisabled: "the mailbox is switched off",
 		verify.Moved:           "the mailbox has moved away",
@@ -30,6 +32,7 @@ func reasonWords() map[verify.Reason]string {
 		verify.NullSender:      "not asked for a bounce (null sender)",
 		verify.Self:            "not asked: its mail server is this gate",
 		verify.Passive:         `not asked: verify.mode is "passive"`,
+		verify.ProviderPassive: "not asked: the answers of its provider say nothing; only deliveries tell",
 		verify.BudgetSpent:     "the waiting time of the message is used up",
 		verify.LocalLimit:      "not asked: too many questions at one time here",
 		verify.Breaker:         "not asked: no mail server can be reached from here; is port 25 open?",
@@ -47,5 +50,9 @@ func reasonWords() map[verify.Reason]string {
 		verify.BlockedSender:   "its mail server refuses the sender, which says nothing of the mailbox",
 		verify.Policy:          "refused for another reason, which says nothing of the mailbox",
 		verify.Unconfirmed:     "its mail server will not say",
+		verify.Busy:            "the mailbox exists, and gets too much mail for the moment",
+		verify.Incident:        "refused, but its provider refuses recipients in a wave that cannot be true",
+		verify.Disputed:        "refused by a mail server that is often wrong, or deliveries contradict",
+		verify.Bounced:         "its last mail bounced, though it used to arrive; one more bounce refuses it",
 	}
 }

@@ -112,6 +112,20 @@ func (c *Cache[V]) Delete(key string) {
 	s.lru.Remove(key)
 }
 
+// DeleteFunc forgets the keys for which del returns true. It looks at all of them.
+func (c *Cache[V]) DeleteFunc(del func(key string) bool) {
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		for _, key := range s.lru.Keys() {
+			if del(key) {
+				s.lru.Remove(key)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
 // Len returns the number of entries held, expired ones included.
 func (c *Cache[V]) Len() int {
 	n := 0
