@@ -65,6 +65,7 @@ type standing struct {
 	// recipient, because a greylist decides for each recipient and the unknown ones
 	// among its neighbours are often refused at once.
 	senders *cache.Cache[Result]
+	delay   func(mx string, now time.Time) time.Duration // learned of its greylist; nil: nothing
 }
 
 // footing is how we stand with one group.
@@ -169,8 +170,12 @@ func (s *standing) learn(
 	case BlockedSender:
 		return s.remember(senderKey(sender, key), r, senderPause, now)
 	case Greylisted:
+		var learned time.Duration
+		if s.delay != nil {
+			learned = s.delay(strings.ToLower(r.MX), now)
+		}
 		return s.remember(senderKey(sender, rcpt.Key()), r,
-			cmp.Or(r.RetryAfter, own.GreylistDelay, greylistPause), now)
+			cmp.Or(r.RetryAfter, learned, own.GreylistDelay, greylistPause), now)
 	default:
 		s.answered(key, r, now)
 	}
@@ -271,14 +276,16 @@ func (s *standing) warn(group string, r Result, pause time.Duration, long bool, 
 	if _, ok := s.quiet.Take("", now); !ok {
 		return
 	}
-	what := "a mail server refuses this host; it is not probed for a while"
-	if long {
-		what = "mail servers refuse this host again and again; they are not probed for long"
-	}
-	s.log.Warn(what,
+	args := []any{
 		"group", group, "mx", r.MX, "stage", string(r.Stage), "code", r.Reply.Code,
 		"enhanced_code", r.Reply.Enhanced().String(), "pause", pause,
-		"fix", "see its words with rcptgate explain; check reverse DNS, the HELO name and block lists")
+		"fix", "see its words with rcptgate explain; check reverse DNS, the HELO name and block lists",
+	}
+	if long {
+		s.log.Warn("mail servers refuse this host again and again; they are not probed for long", args...)
+		return
+	}
+	s.log.Warn("a mail server refuses this host; it is not probed for a while", args...)
 }
 
 // makeRoom forgets the group that was heard of longest ago, if there are too many.

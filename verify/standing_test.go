@@ -205,3 +205,27 @@ func TestStandingBounded(t *testing.T) {
 		t.Errorf("%d are left", n)
 	}
 }
+
+// FuzzGreyed: what was written is read back, and nothing else is taken.
+func FuzzGreyed(f *testing.F) {
+	e := &greyed{mx: "mx.example.com", first: time.Unix(1e9, 0), due: time.Unix(1e9+60, 0), last: time.Unix(1e9, 0)}
+	var err error
+	if e.rcpt, err = esmtp.ParseAddress(`"a b"@example.com`, true); err != nil {
+		f.Fatal(err)
+	}
+	if e.sender, err = esmtp.ParseAddress("news@shop.example", true); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(e.append(nil))
+	f.Add([]byte{1, 0, 0, 0, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		e, ok := parseGreyed(b)
+		if !ok {
+			return
+		}
+		again, ok := parseGreyed(e.append(nil))
+		if !ok || *again != *e {
+			t.Errorf("%+v is read back as %+v", e, again)
+		}
+	})
+}
