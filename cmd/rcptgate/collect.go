@@ -24,7 +24,7 @@ const (
 
 // percent is the garbage that may be, of what is alive.
 func percent(alive uint64) int {
-	return int(min(max(spare*100/max(alive, 1), leastPercent), mostPercent)) //nolint:gosec // bounded
+	return int(min(max(spare*100/max(alive, 1), leastPercent), mostPercent))
 }
 
 // collect lets the garbage collector run less often under load, and makes up for it when the load

@@ -56,8 +56,6 @@ type Client struct {
 	limit   time.Time    // see SetDeadline
 	set     time.Time    // the deadline that raw has
 	known   []knownReply // see readReply
-	write   net.Buffers
-	pieces  [3][]byte // of write
 }
 
 // NewClient returns a client over conn, which it owns from now on. Call [Client.Greeting] first.
@@ -391,10 +389,7 @@ func (c *Client) send(ctx context.Context, p, end []byte) error {
 	case len(c.out) == 0 && len(end) == 0:
 		_, err = c.conn.Write(p)
 	default:
-		c.pieces = [...][]byte{c.out, p, end}
-		c.write = c.pieces[:]
-		_, err = c.write.WriteTo(c.conn)
-		c.write, c.pieces = nil, [3][]byte{}
+		err = c.writeVector([...][]byte{c.out, p, end})
 	}
 	if err != nil {
 		return c.fail(c.broken(ctx, "write", err))
@@ -403,6 +398,15 @@ func (c *Client) send(ctx context.Context, p, end []byte) error {
 	c.sent += c.queued
 	c.queued = 0
 	return nil
+}
+
+func (c *Client) writeVector(pieces [3][]byte) error {
+	if direct, ok := c.conn.(interface{ writeVector(pieces [3][]byte) error }); ok {
+		return direct.writeVector(pieces)
+	}
+	buffers := net.Buffers(pieces[:])
+	_, err := buffers.WriteTo(c.conn)
+	return err
 }
 
 // watch is inStep, or as much of it as is wanted before every command.

@@ -95,11 +95,12 @@ func (r *reading) once(fd uintptr) bool {
 
 // writing is what one Write needs.
 type writing struct {
-	mu   sync.Mutex
-	p    []byte
-	n    int
-	err  error
-	step func(fd uintptr) bool
+	mu     sync.Mutex
+	p      []byte
+	n      int
+	err    error
+	step   func(fd uintptr) bool
+	vector *vector
 }
 
 // Write is [net.Conn.Write].

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -76,6 +77,47 @@ func TestDirectMoves(t *testing.T) {
 		if err := <-errs; err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestDirectPieces: pieces arrive in order, also when the socket's buffer is full in one of them.
+func TestDirectPieces(t *testing.T) {
+	direct, peer := pair(t)
+	for _, nc := range []net.Conn{direct, peer} {
+		if err := nc.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := esmtp.NewClient(direct)
+	queued := []byte("MAIL FROM:<>\r\n")
+	for _, size := range []int{1, 5000, 70_000, 9 << 20} {
+		data := make([]byte, size)
+		for i := range data {
+			data[i] = byte(rand.Uint32())
+		}
+		end := []byte(".\r\n")
+		sent := make(chan error)
+		go func() {
+			c.QueueN(queued, 0)
+			sent <- c.WriteEnd(t.Context(), data, end)
+		}()
+		want := slices.Concat(queued, data, end)
+		got := make([]byte, len(want))
+		if _, err := io.ReadFull(peer, got); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%d octets: other ones came; %v", size, err)
+		}
+		if err := <-sent; err != nil {
+			t.Error(err)
+		}
+	}
+	_ = peer.SetLinger(0)
+	_ = peer.Close()
+	var err error
+	for err == nil {
+		err = c.WriteEnd(t.Context(), make([]byte, 5000), []byte(".\r\n"))
+	}
+	if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+		t.Error(err)
 	}
 }
 
