@@ -244,18 +244,20 @@ func (r *Resolver) PTR(ctx context.Context, addr netip.Addr) Answer {
 	return r.ask(ctx, name, mdns.TypePTR)
 }
 
-// A asks for the IPv4 addresses of name only: DNS block lists answer with them (RFC 5782), and count
-// questions. ctx bounds the wait of the caller only.
-func (r *Resolver) A(ctx context.Context, name string) Answer { return r.ask(ctx, name, mdns.TypeA) }
+// A asks for the IPv4 addresses of name only: DNS block lists answer with them (RFC 5782), and
+// count questions. ctx bounds the wait of the caller only.
+func (r *Resolver) A(ctx context.Context, name string) Answer {
+	return r.ask(ctx, name, mdns.TypeA)
+}
 
 // Addrs asks for the A and AAAA records of name side by side. ctx bounds the wait of the caller
 // only.
 //
 // Addresses of one family are an answer even if the other question failed, or has no answer a
 // quarter of a second later: some name servers drop queries for AAAA. The late answer fills the
-// cache. Without any address, a failure of either makes the whole a Failure, and NXDomain needs both
-// to say so: a server that denies the name for one type and not for the other contradicts itself,
-// which is no proof.
+// cache. Without any address, a failure of either makes the whole a Failure, and NXDomain needs
+// both to say so: a server that denies the name for one type and not for the other contradicts
+// itself, which is no proof.
 func (r *Resolver) Addrs(ctx context.Context, name string) Answer {
 	v4, v6 := r.begin(ctx, name, mdns.TypeA), r.begin(ctx, name, mdns.TypeAAAA)
 	var grace <-chan time.Time

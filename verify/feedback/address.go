@@ -26,8 +26,9 @@ func cutAddress(b []byte) (address, rest []byte, ok bool) {
 	return nil, nil, false
 }
 
-// parseAddress reads an address as Postfix logs it (info_log_addr_form = external, the default since
-// 3.5; the internal form is the same but for local parts that need quotes, which do not parse).
+// parseAddress reads an address as Postfix logs it (info_log_addr_form = external, the default
+// since 3.5; the internal form is the same but for local parts that need quotes, which do not
+// parse).
 func parseAddress(b []byte) (esmtp.Address, bool) {
 	if masked(b) {
 		return esmtp.Address{}, false
@@ -37,8 +38,8 @@ func parseAddress(b []byte) (esmtp.Address, bool) {
 }
 
 // masked reports whether the logger has put something else in the place of octets: Postfix writes
-// "?" for what it does not print, rsyslog "#303" for an octet beyond ASCII and "#011" for a control.
-// Both are legal in a local part, but what is learned must be of the right mailbox.
+// "?" for what it does not print, rsyslog "#303" for an octet beyond ASCII and "#011" for a
+// control. Both are legal in a local part, but what is learned must be of the right mailbox.
 func masked(b []byte) bool {
 	for i, c := range b {
 		switch {

@@ -30,8 +30,8 @@ type Parser struct {
 	now     func() time.Time // to find the year of a time without one
 }
 
-// NewParser uses Path (as the Source of observations), Labels, Relays, Networks, Internal and Unsent
-// of the configuration.
+// NewParser uses Path (as the Source of observations), Labels, Relays, Networks, Internal and
+// Unsent of the configuration.
 func NewParser(c Config) (*Parser, error) {
 	routes, err := newRoutes(c)
 	if err != nil {
@@ -206,8 +206,8 @@ func eventOf(status []byte) (Event, bool) {
 // fields of a delivery line, as they stand in it.
 type fields struct{ to, orig, relay, dsn, status, text []byte }
 
-// cutFields reads "rcpt>, orig_to=<…>, relay=…, …, status=… (text)". Fields that it does not know are
-// passed over; status is the last.
+// cutFields reads "rcpt>, orig_to=<…>, relay=…, …, status=… (text)". Fields that it does not know
+// are passed over; status is the last.
 func cutFields(rest []byte) (f fields, ok bool) {
 	if f.to, rest, ok = cutAddress(rest); !ok {
 		return f, false

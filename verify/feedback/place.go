@@ -195,8 +195,8 @@ func siblings(path string) []sibling {
 	return found[max(0, len(found)-maxSiblings):]
 }
 
-// isMark reports what rotation puts behind a name: a number or a time. "mail.err" and "mail.log.2.gz"
-// are something else.
+// isMark reports what rotation puts behind a name: a number or a time. "mail.err" and
+// "mail.log.2.gz" are something else.
 func isMark(s string) bool {
 	if len(s) < 2 || s[0] != '.' && s[0] != '-' && s[0] != '_' || !isDigit(s[1]) {
 		return false

@@ -12,8 +12,9 @@ type sender struct {
 	recipients int
 }
 
-// senders remembers the messages in the queue, by queue id. Two generations bound it: when the young
-// one is full it becomes the old one, whose entries are then dropped but for those that were used.
+// senders remembers the messages in the queue, by queue id. Two generations bound it: when the
+// young one is full it becomes the old one, whose entries are then dropped but for those that were
+// used.
 type senders struct {
 	size       int
 	young, old map[string]sender

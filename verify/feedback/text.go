@@ -75,7 +75,8 @@ func hostSaid(text string) (esmtp.Reply, reply.Stage) {
 	return splitReply(said[:at]), stageOf(command)
 }
 
-// stageWords are looked for in this order in what Postfix says it was doing, or what was replied to.
+// stageWords are looked for in this order in what Postfix says it was doing, or what was replied
+// to.
 var stageWords = [...]struct {
 	word  string
 	stage reply.Stage
@@ -106,8 +107,8 @@ func stageOf(doing string) reply.Stage {
 	return reply.StageUnknown
 }
 
-// splitReply takes a reply apart that Postfix joined: the lines of a multi-line reply, each with its
-// code, with a blank between them. It is zero if s does not begin with a code.
+// splitReply takes a reply apart that Postfix joined: the lines of a multi-line reply, each with
+// its code, with a blank between them. It is zero if s does not begin with a code.
 func splitReply(s string) esmtp.Reply {
 	code, ok := replyCode(s)
 	if !ok {

@@ -119,8 +119,8 @@ func (l *look) listed(ctx context.Context, zone string, a netip.Addr, k key) {
 		if txt := l.config.DNS.TXT(ctx, entryName(a, zone)); txt.Status == dns.NoError {
 			what += "; it says " + quote(txt.Txt[0])
 		}
-		l.finding(k, Warning, what, "find out why at the list's site and end the cause (a hacked account, bought "+
-			"addresses) before you ask for removal; until then, mail and probes are refused")
+		l.finding(k, Warning, what, "find out why at the list's site and end the cause (a hacked "+
+			"account, bought addresses) before you ask for removal; until then, mail and probes are refused")
 	case notListed:
 	}
 }
@@ -173,7 +173,8 @@ func refusal(answer dns.Answer) string {
 			return "answers with an error (" + code.String() + ")"
 		}
 	}
-	return "answers with addresses outside 127.0.0.0/8 (" + join(answer.Addrs) + "), as a parked domain does"
+	return "answers with addresses outside 127.0.0.0/8 (" + join(answer.Addrs) +
+		"), as a parked domain does"
 }
 
 // meaning explains the codes of Spamhaus, whose zones are used most

@@ -246,7 +246,8 @@ func (m *Monitor) tell(before, now map[key]Finding) {
 		if f.Severity == Notice {
 			say = m.log.Info
 		}
-		say("a finding about the address that probes leave from", "kind", string(f.Kind), "severity", string(f.Severity), "subject", f.Subject,
+		say("a finding about the address that probes leave from", "kind", string(f.Kind),
+			"severity", string(f.Severity), "subject", f.Subject,
 			"what", f.What, "fix", f.Fix)
 	}
 	for _, k := range sorted(before) {

@@ -67,8 +67,8 @@ func (l *look) addresses(ctx context.Context) []netip.Addr {
 	guess := slices.DeleteFunc(unmapped(a.Addrs), func(a netip.Addr) bool { return !isPublic(a) })
 	what := "it is not known yet which address probes leave from"
 	if len(own) > 0 {
-		what = "probes leave from an address that is not public; mail servers see another one, which is " +
-			"not known here (NAT)"
+		what = "probes leave from an address that is not public; mail servers see another one, " +
+			"which is not known here (NAT)"
 	}
 	if len(guess) > 0 {
 		what += fmt.Sprintf("; looked at instead is where the EHLO name %s leads: %s", l.config.Helo,
@@ -140,6 +140,11 @@ func (l *look) helo(ctx context.Context, addrs []netip.Addr) string {
 	return name
 }
 
+// privateDomains are last labels that the public DNS does not have (RFC 6761, RFC 6762 appendix G).
+var privateDomains = [...]string{
+	"local", "localdomain", "lan", "internal", "localhost", "invalid", "home", "corp", "private",
+}
+
 // badHelo says what keeps a name from being a full host name (RFC 5321 section 2.3.5).
 func badHelo(name string) string {
 	last := name[strings.LastIndexByte(name, '.')+1:]
@@ -151,7 +156,7 @@ func badHelo(name string) string {
 		return "is an address"
 	case last == name:
 		return "has no domain"
-	case slices.Contains([]string{"local", "localdomain", "lan", "internal", "localhost", "invalid", "home"}, last):
+	case slices.Contains(privateDomains[:], last):
 		return "is not one of the public DNS"
 	}
 	return ""
@@ -160,8 +165,8 @@ func badHelo(name string) string {
 // reverse looks at the PTR record of an address and whether its name leads back (forward-confirmed
 // reverse DNS).
 func (l *look) reverse(ctx context.Context, addr netip.Addr, helo string) {
-	const fix = "ask who provides the address (hosting, network) to set its PTR record to the EHLO name, " +
-		"and give that name an address record with this address"
+	const fix = "ask who provides the address (hosting, network) to set its PTR record to the EHLO " +
+		"name, and give that name an address record with this address"
 	at := func(part string) key { return key{KindPTR, addr.String(), part} }
 	missing, back := at("missing"), at("back")
 	keys := []key{missing, back, at("helo"), at("looks")}
@@ -191,8 +196,8 @@ func (l *look) reverse(ctx context.Context, addr netip.Addr, helo string) {
 	case len(confirmed) == 0 && failed.Detail != "":
 		l.unanswered(at(""), failed, keys[1:]...)
 	case len(confirmed) == 0:
-		l.finding(back, Warning, fmt.Sprintf("the PTR record of %s names %s, which does not lead back to it",
-			addr, shown(ptr.Names)), fix)
+		l.finding(back, Warning, fmt.Sprintf(
+			"the PTR record of %s names %s, which does not lead back to it", addr, shown(ptr.Names)), fix)
 	default:
 		l.names(at, addr, confirmed, helo)
 	}
@@ -202,12 +207,12 @@ func (l *look) reverse(ctx context.Context, addr netip.Addr, helo string) {
 func (l *look) names(at func(string) key, addr netip.Addr, confirmed []string, helo string) {
 	const fix = "one name for both, which is this host's own, is what servers trust most"
 	if helo != "" && !slices.Contains(confirmed, helo) {
-		l.finding(at("helo"), Notice, fmt.Sprintf("the PTR record of %s names %s; the EHLO name is %s", addr,
-			shown(confirmed), helo), fix)
+		l.finding(at("helo"), Notice, fmt.Sprintf("the PTR record of %s names %s; the EHLO name is %s",
+			addr, shown(confirmed), helo), fix)
 	}
 	if !slices.ContainsFunc(confirmed, func(name string) bool { return !looksDynamic(name, addr) }) {
-		l.finding(at("looks"), Notice, fmt.Sprintf("the name of %s, %s, is made of the address: many servers "+
-			"take it for a dial-up line's", addr, shown(confirmed)), fix)
+		l.finding(at("looks"), Notice, fmt.Sprintf("the name of %s, %s, is made of the address: many "+
+			"servers take it for a dial-up line's", addr, shown(confirmed)), fix)
 	}
 }
 
