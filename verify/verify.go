@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,21 +24,30 @@ type Verifier struct {
 	settings atomic.Pointer[settings] // written under mu
 	log      *slog.Logger
 
-	memory   *memory
-	standing *standing
-	breaker  *breaker
-	grey     *greylist
-	clients  *clients
-	senders  *senders
+	memory    *memory
+	standing  *standing
+	breaker   *breaker
+	grey      *greylist
+	clients   *clients
+	senders   *senders
+	domains   *domains
+	histories *histories
+	guard     *guard
+	banners   *cache.Cache[string] // names of profiles, by mail host
+	sent      sent
+	secret    []byte // of invented recipients
+	counts    counters
 
 	base    context.Context // of all flights; ends in Close
 	cancel  context.CancelFunc
+	closing chan struct{} // closed when Close begins
 	running sync.WaitGroup
 
 	mu        sync.Mutex
 	closed    bool
 	flights   map[string]*flight // by the key of the address
 	perDomain map[string]int     // flights of each domain
+	tests     map[string]*flight // those that landed and look into their domain, by domain
 }
 
 // New returns a Verifier that finds mail servers through resolver and asks them
@@ -49,9 +59,12 @@ func New(cfg Config, resolver *mx.Resolver, pool *probe.Pool) *Verifier {
 	v := &Verifier{
 		log:    set.cfg.Log,
 		memory: newMemory(set.cfg.CacheOctets, set.cfg.Store), standing: newStanding(set.cfg.Log),
-		breaker: newBreaker(set.cfg.Log),
-		base:    base, cancel: cancel,
+		breaker: newBreaker(set.cfg.Log), guard: newGuard(set.cfg.Log),
+		domains: newDomains(set.cfg.Store), histories: newHistories(set.cfg.Store),
+		banners: cache.New[string](bannersSize), secret: secretOf(set.cfg),
+		base: base, cancel: cancel, closing: make(chan struct{}),
 		flights: make(map[string]*flight), perDomain: make(map[string]int),
+		tests: make(map[string]*flight),
 	}
 	v.settings.Store(set)
 	v.clients, v.senders = newClients(), newSenders()
@@ -66,10 +79,9 @@ func New(cfg Config, resolver *mx.Resolver, pool *probe.Pool) *Verifier {
 // longer than the least of ctx, Config.RcptBudget and what is left of q.Budget; the
 // asking goes on without the caller and its answer is kept.
 func (v *Verifier) Verify(ctx context.Context, q Question) Result {
-	w := walk{v: v, set: v.settings.Load(), q: q, start: time.Now()}
+	w := v.newWalk(q)
 	r := w.run(ctx)
-	r.Address = q.Address
-	r.Steps = w.steps
+	w.finish(&r)
 	r.Elapsed = time.Since(w.start)
 	return r
 }
@@ -77,17 +89,29 @@ func (v *Verifier) Verify(ctx context.Context, q Question) Result {
 // Recall is Verify without a wait: what is known already, or why nobody is asked. ok is
 // false when the address would have to be asked about; nothing has been started then.
 func (v *Verifier) Recall(q Question) (r Result, ok bool) {
-	w := walk{v: v, set: v.settings.Load(), q: q, start: time.Now()}
+	w := v.newWalk(q)
 	if r, ok = w.recall(context.Background()); ok {
-		r.Address, r.Steps = q.Address, w.steps
+		w.finish(&r)
 	}
 	return r, ok
 }
 
 // Forget drops what is known of an address, for the next question to ask anew.
 func (v *Verifier) Forget(a esmtp.Address) {
-	v.memory.forget(a.Key())
+	key := v.settings.Load().key(a)
+	v.memory.forget(key)
+	v.histories.kept.forget(key)
 	v.grey.forget(a.Key())
+}
+
+// ForgetDomain drops what is known of a domain and of all its mailboxes, in memory and on disk, for
+// the next question to ask anew. The domain is taken in any case, as A-labels.
+func (v *Verifier) ForgetDomain(domain string) {
+	domain = strings.ToLower(strings.TrimSuffix(domain, "."))
+	v.memory.forgetDomain(domain)
+	v.domains.kept.forget(domain)
+	v.histories.kept.forgetSuffix("@" + domain)
+	v.grey.forgetDomain(domain)
 }
 
 // Breaker tells whether probing is off because no mail server at all can be reached,
@@ -101,6 +125,9 @@ func (v *Verifier) Breaker() (open bool, since time.Time, detail string) {
 // after Close are answered from memory.
 func (v *Verifier) Close(ctx context.Context) error {
 	v.mu.Lock()
+	if !v.closed {
+		close(v.closing)
+	}
 	v.closed = true
 	flights := v.snapshot()
 	v.mu.Unlock()
@@ -119,6 +146,9 @@ func (v *Verifier) sweep() {
 		case now := <-tick.C:
 			v.memory.sweep(now)
 			v.standing.sweep(now)
+			v.domains.kept.sweep(now)
+			v.histories.kept.sweep(now)
+			v.banners.Sweep(now)
 		}
 	}
 }
@@ -131,9 +161,32 @@ type walk struct {
 	start time.Time
 	steps []Step
 
+	key    string              // of the address
 	sender esmtp.Address       // to ask with
 	old    cache.Entry[Result] // what memory has, if known
 	known  bool
+}
+
+func (v *Verifier) newWalk(q Question) walk {
+	set := v.settings.Load()
+	return walk{v: v, set: set, q: q, key: set.key(q.Address), start: time.Now()}
+}
+
+// finish adds to a result what is not kept with it.
+func (w *walk) finish(r *Result) {
+	r.Address = w.q.Address
+	if !w.q.Trace && !w.q.CatchAll {
+		return
+	}
+	r.Steps = w.steps
+	r.Delivered = w.v.histories.of(w.key, w.start).lastDelivery()
+	domain := w.q.Address.ASCIIDomain()
+	if facts := w.v.domains.of(domain, 0, time.Now()); facts.hosts != 0 {
+		general := peer{profile: w.set.profile(r.Provider)}.general()
+		r.Domain = facts.report(general, time.Now())
+		r.CatchAll = r.Domain != nil && r.Domain.AcceptsAll >= acceptsAllFrom &&
+			(r.Verdict == Deliverable || r.Verdict == Risky)
+	}
 }
 
 func (w *walk) step(what, detail string) {
@@ -147,7 +200,7 @@ func (w *walk) run(ctx context.Context) Result {
 	if r, ok := w.recall(ctx); ok {
 		return r
 	}
-	r := w.fly(ctx, w.sender)
+	r := w.fly(ctx)
 	if w.known && r.Verdict == Unknown && !aboutMailbox(r) {
 		w.step("memory", "no answer ("+string(r.Reason)+"), so the old proof holds: "+
 			recall(w.old, w.start))
@@ -160,12 +213,11 @@ func (w *walk) run(ctx context.Context) Result {
 // sender to ask, and what old proof there is.
 func (w *walk) recall(ctx context.Context) (Result, bool) {
 	v, now := w.v, w.start
-	key := w.q.Address.Key()
-	if reason := w.set.neverAsked(w.q.Address, key); reason != "" {
+	if reason := w.set.neverAsked(w.q.Address); reason != "" {
 		w.step("address", "never asked: "+string(reason))
 		return because(reason), true
 	}
-	w.old, w.known = v.memory.get(key, now)
+	w.old, w.known = v.memory.get(w.key, now)
 	if w.known && now.Before(w.old.Refresh) {
 		w.step("memory", recall(w.old, now))
 		return remembered(w.old, now), true
@@ -181,22 +233,22 @@ func (w *walk) recall(ctx context.Context) (Result, bool) {
 	}
 	if w.known && w.old.Value.Verdict != Undeliverable {
 		// Good, but not fresh: used as it is, and asked again behind.
-		w.step("memory", recall(w.old, now)+"; not fresh: "+w.behind(ctx, w.sender))
+		w.step("memory", recall(w.old, now)+"; not fresh: "+w.behind(ctx))
 		return remembered(w.old, now), true
 	}
 	return Result{}, false
 }
 
 // fly asks, or waits for who asks already.
-func (w *walk) fly(ctx context.Context, sender esmtp.Address) Result {
+func (w *walk) fly(ctx context.Context) Result {
 	v, q := w.v, w.q
 	left := q.Budget.enter(w.start)
 	if left == 0 {
-		w.step("budget", "the waiting time of the message is used up: "+w.behind(ctx, sender))
+		w.step("budget", "the waiting time of the message is used up: "+w.behind(ctx))
 		return soon(BudgetSpent)
 	}
 	defer func() { q.Budget.leave(time.Now()) }()
-	f, reason := v.join(ctx, q, sender, true)
+	f, reason := v.join(ctx, w, true)
 	if f == nil {
 		w.step("flight", "not asked: "+string(reason))
 		return because(reason)
@@ -208,24 +260,48 @@ func (w *walk) fly(ctx context.Context, sender esmtp.Address) Result {
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
+	if !w.await(ctx, f.done, timer) {
+		w.step("flight", "no answer within the time; it goes on behind")
+		return soon(late)
+	}
+	if q.CatchAll || q.Trace {
+		f.hurried.Do(func() { close(f.hurry) })
+		if w.await(ctx, f.settled, timer) {
+			w.adopt(f, f.steps)
+			w.adopt(f, f.later)
+			return f.final
+		}
+		w.adopt(f, f.steps)
+		w.step("domain", "it is still being looked into, behind")
+		return f.result
+	}
+	return f.result
+}
+
+// await waits for an end of a flight; false if it did not come in time.
+func (w *walk) await(ctx context.Context, end <-chan struct{}, timer *time.Timer) bool {
 	select {
-	case <-f.done:
+	case <-end:
+		return true
+	default:
+	}
+	select {
+	case <-end:
 	case <-timer.C:
 	case <-ctx.Done():
 	}
 	select {
-	case <-f.done:
-		w.adopt(f)
-		return f.result
+	case <-end:
+		return true
 	default:
-		w.step("flight", "no answer within the time; it goes on behind")
-		return soon(late)
+		timer.Reset(0) // whoever waits next does not wait longer
+		return false
 	}
 }
 
 // behind sees to it that the address is asked about without a wait, and tells so.
-func (w *walk) behind(ctx context.Context, sender esmtp.Address) string {
-	if _, reason := w.v.join(ctx, w.q, sender, false); reason != "" {
+func (w *walk) behind(ctx context.Context) string {
+	if _, reason := w.v.join(ctx, w, false); reason != "" {
 		return "not asked behind (" + string(reason) + ")"
 	}
 	return "asked behind"
@@ -241,12 +317,12 @@ func soon(reason Reason) Result {
 }
 
 // adopt takes over the steps of a flight, which may have begun before the question.
-func (w *walk) adopt(f *flight) {
+func (w *walk) adopt(f *flight, steps []Step) {
 	if !w.q.Trace {
 		return
 	}
 	shift := f.start.Sub(w.start)
-	for _, s := range f.steps {
+	for _, s := range steps {
 		s.At = max(0, s.At+shift)
 		w.steps = append(w.steps, s)
 	}
