@@ -266,6 +266,9 @@ func (v *Verifier) weigh(f *flight, now time.Time) Result {
 		now: now, found: f.found, trust: trustIn(f.peer.profile), past: v.histories.of(f.key, now),
 		incident: v.guard.open(f.peer.group, now),
 	}
+	if e.incident && e.found.Reason == LocalLimit {
+		e.found = because(Incident) // so many refusals have met our own limits too
+	}
 	if old, ok := v.memory.get(f.key, now); ok && old.Value.Proof && old.Value.Stage == reply.StageDot {
 		e.bounce = old.Value
 	}
