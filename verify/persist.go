@@ -30,12 +30,12 @@ func (m *memory) save(key string, r *record) {
 	}
 	expire := time.Unix(0, r.expire)
 	h := m.saveWords(r.said, expire)
-	m.store.Put(cache.Verdicts, disk[:], r.appendDisk(nil, h), expire)
+	m.store.Put(cache.Verdicts, disk[:], r.disk(h), expire)
 }
 
 // saveWords writes the words that a record points at, unless they are there for as long already.
 func (m *memory) saveWords(s *said, expire time.Time) wordsHash {
-	blob := s.key.appendDisk(nil)
+	blob := s.key.disk()
 	h := hashWords(blob)
 	generation := uint64(m.store.Generation()) << 32
 	if s.onDisk.Load() >= generation|uint64(unixSeconds(expire.UnixNano())) {

@@ -139,7 +139,7 @@ func newRecord(e *cache.Entry[Result]) record {
 	}
 	if !e.Value.Checked.IsZero() {
 		before := e.Stored.Sub(e.Value.Checked).Milliseconds()
-		r.checked = int32(min(max(before, -math.MaxInt32), math.MaxInt32)) //nolint:gosec // bounded in the line
+		r.checked = int32(min(max(before, -math.MaxInt32), math.MaxInt32))
 	}
 	return r
 }
@@ -168,14 +168,14 @@ const diskRecord = 28
 
 type wordsHash [8]byte
 
-func (r *record) appendDisk(dst []byte, h wordsHash) []byte {
-	dst = append(dst, h[:]...)
+func (r *record) disk(h wordsHash) []byte {
+	dst := append(make([]byte, 0, diskRecord), h[:]...)
 	le := binary.LittleEndian
 	dst = le.AppendUint32(dst, unixSeconds(r.stored))
 	dst = le.AppendUint32(dst, unixSeconds(r.refresh))
 	checked := uint32(math.MaxUint32)
 	if r.checked != neverChecked {
-		checked = uint32(max(0, r.checked) / 1000) //nolint:gosec // not negative
+		checked = uint32(max(0, r.checked) / 1000)
 	}
 	dst = le.AppendUint32(dst, checked)
 	dst = le.AppendUint16(dst, r.confidence)
@@ -183,7 +183,7 @@ func (r *record) appendDisk(dst []byte, h wordsHash) []byte {
 	return le.AppendUint32(dst, 0)
 }
 
-// parseDisk reads what appendDisk wrote; said is still to be found.
+// parseDisk reads what record.disk made; said is still to be found.
 func parseDisk(b []byte, expire time.Time) (r record, h wordsHash, ok bool) {
 	if len(b) < diskRecord {
 		return record{}, wordsHash{}, false
@@ -196,32 +196,33 @@ func parseDisk(b []byte, expire time.Time) (r record, h wordsHash, ok bool) {
 		confidence: le.Uint16(b[20:]), deliverability: le.Uint16(b[22:]),
 	}
 	if checked := le.Uint32(b[16:]); checked != math.MaxUint32 {
-		r.checked = int32(min(int64(checked)*1000, math.MaxInt32)) //nolint:gosec // bounded in the line
+		r.checked = int32(min(int64(checked)*1000, math.MaxInt32))
 	}
 	return r, h, r.confidence <= 10_000 && r.deliverability <= 10_000
 }
 
 func unixSeconds(nano int64) uint32 {
-	return uint32(min(max(nano/1e9, 0), math.MaxUint32)) //nolint:gosec // bounded in the line
+	return uint32(min(max(nano/1e9, 0), math.MaxUint32))
 }
 
-// appendDisk appends the words: each string with its length, the code among them. What a later version
+// disk is the words as they are on disk: each string with its length, the code among them. What a later version
 // adds comes behind.
-func (k saidKey) appendDisk(dst []byte) []byte {
+func (k saidKey) disk() []byte {
+	var dst []byte
 	for _, s := range []string{
 		string(k.verdict), string(k.reason), k.provider, k.mx, string(k.stage), string(k.label), k.text,
 	} {
 		dst = binary.AppendUvarint(dst, uint64(len(s)))
 		dst = append(dst, s...)
 	}
-	dst = binary.AppendUvarint(dst, uint64(max(0, k.code))) //nolint:gosec // not negative
+	dst = binary.AppendUvarint(dst, uint64(max(0, k.code)))
 	if k.catchAll {
 		return append(dst, 1)
 	}
 	return append(dst, 0)
 }
 
-// parseSaid reads what saidKey.appendDisk wrote. ok is false for what is no verdict that this version
+// parseSaid reads what saidKey.disk made. ok is false for what is no verdict that this version
 // knows.
 func parseSaid(b []byte) (k saidKey, ok bool) {
 	var verdict, reason, stage, label string
@@ -230,8 +231,8 @@ func parseSaid(b []byte) (k saidKey, ok bool) {
 		if size <= 0 || n > uint64(len(b)-size) {
 			return saidKey{}, false
 		}
-		*into = string(b[size : size+int(n)]) //nolint:gosec // n is below the length of b
-		b = b[size+int(n):]                   //nolint:gosec // as above
+		*into = string(b[size : size+int(n)])
+		b = b[size+int(n):]
 	}
 	code, size := binary.Uvarint(b)
 	if size <= 0 || code > 999 || len(b) <= size {

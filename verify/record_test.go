@@ -167,13 +167,13 @@ func FuzzMask(f *testing.F) {
 func FuzzDisk(f *testing.F) {
 	r := refusal()
 	k := keyOfSaid(&r, r.Reply)
-	f.Add(k.appendDisk(nil))
+	f.Add(k.disk())
 	e := cache.Entry[Result]{Value: r, Stored: wednesday(), Refresh: wednesday(), Expire: wednesday()}
 	rec := newRecord(&e)
-	f.Add(rec.appendDisk(nil, wordsHash{1}))
+	f.Add(rec.disk(wordsHash{1}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if k, ok := parseSaid(b); ok {
-			again, ok := parseSaid(k.appendDisk(nil))
+			again, ok := parseSaid(k.disk())
 			if !ok || again != k {
 				t.Errorf("%+v became %+v", k, again)
 			}
@@ -182,7 +182,7 @@ func FuzzDisk(f *testing.F) {
 			}
 		}
 		if r, h, ok := parseDisk(b, wednesday()); ok {
-			again, h2, ok := parseDisk(r.appendDisk(nil, h), wednesday())
+			again, h2, ok := parseDisk(r.disk(h), wednesday())
 			if !ok || again != r || h2 != h {
 				t.Errorf("%+v became %+v", r, again)
 			}

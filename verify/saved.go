@@ -91,14 +91,14 @@ func (x Saved) Save(s *cache.Store, now time.Time) (done bool, err error) {
 		label: x.Label, catchAll: x.CatchAll, code: x.Code, text: strings.Join(x.Reply, "\n"),
 	}
 	r := newRecord(&e)
-	words := k.appendDisk(nil)
+	words := k.disk()
 	h := hashWords(words)
 	if !s.Put(cache.Words, h[:], words, x.Expire.Add(wordsOutlive)) ||
-		!s.Put(cache.Verdicts, key, r.appendDisk(nil, h), x.Expire) {
+		!s.Put(cache.Verdicts, key, r.disk(h), x.Expire) {
 		return false, ErrStoreBusy
 	}
 	return true, nil
 }
 
-// ErrStoreBusy: too much waits to be written; call [cache.Store.Sync] and try again.
+// ErrStoreBusy is returned while too much waits to be written: call [cache.Store.Sync] and try again.
 var ErrStoreBusy = errors.New("the cache does not take so much at one time")

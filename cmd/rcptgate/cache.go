@@ -30,7 +30,7 @@ The keys of the file are HMACs with the secret in PATH.secret: an address can be
 but not read out. The names of mail servers, and what they replied without the address, are
 in clear.`,
 		Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usageError(fmt.Sprintf("rcptgate cache has no %q", args[0]),
 					"run `rcptgate cache --help`")
@@ -49,7 +49,7 @@ func cachePath(config string) (string, error) {
 		return "", err
 	}
 	if cfg.Verify.Cache.Path == "" {
-		return "", usageError(fmt.Sprintf("%s: there is no cache on disk: verify.cache.path is empty", cfg.Name()),
+		return "", usageError(cfg.Name()+": there is no cache on disk: verify.cache.path is empty",
 			"set it to a file, such as /var/lib/rcptgate/verdicts.db")
 	}
 	return cfg.Verify.Cache.Path, nil

@@ -18,7 +18,7 @@ import (
 const fileVersion = 1
 
 var (
-	// ErrLocked: the file belongs to a process that runs.
+	// ErrLocked is for a file that another process has open.
 	ErrLocked      = errors.New("another process uses the file")
 	errNewer       = errors.New("the file was written by a later version")
 	errOtherSecret = errors.New("the file was written with another secret")
@@ -47,6 +47,7 @@ const maxReads = 64
 type file struct {
 	db    *bbolt.DB
 	disk  *os.File    // of db, to be closed when db cannot be
+	write sync.Mutex  // held by the write transaction, also by one that nobody waits for any more
 	info  os.FileInfo // as it was opened
 	reads chan struct{}
 
@@ -179,7 +180,7 @@ func (f *file) loadCounts(meta *bbolt.Bucket) {
 	for b := range buckets() {
 		if at := 8 * int(b); len(raw) >= at+8 {
 			n := binary.LittleEndian.Uint64(raw[at:])
-			f.counts[b].Store(int64(min(n, 1<<62))) //nolint:gosec // bounded in the line
+			f.counts[b].Store(int64(min(n, 1<<62)))
 		}
 	}
 }
@@ -187,7 +188,7 @@ func (f *file) loadCounts(meta *bbolt.Bucket) {
 func saveCounts(tx *bbolt.Tx, counts *[bucketEnd]int64) error {
 	raw := make([]byte, 8*bucketEnd)
 	for b := range buckets() {
-		binary.LittleEndian.PutUint64(raw[8*int(b):], uint64(max(0, counts[b]))) //nolint:gosec // positive
+		binary.LittleEndian.PutUint64(raw[8*int(b):], uint64(max(0, counts[b])))
 	}
 	return tx.Bucket(metaBucket()).Put(metaCounts(), raw)
 }
@@ -261,6 +262,8 @@ func (f *file) view(limit time.Duration, fn func(tx *bbolt.Tx) error) error {
 func (f *file) update(stop <-chan struct{}, fn func(tx *bbolt.Tx) error) error {
 	done := make(chan error, 1)
 	go func() {
+		f.write.Lock()
+		defer f.write.Unlock()
 		done <- f.guard(func() error {
 			if err := f.inPlace(); err != nil {
 				return err
@@ -298,12 +301,17 @@ func (f *file) inPlace() error {
 	return nil
 }
 
-// close ends a file. That of a dead one closes its descriptor, and with it the lock, and leaves the
-// mapping, which others may still be reading.
+// close ends a file. That of a dead one closes its descriptor, and with it the lock, as soon as nobody
+// writes any more; it leaves the mapping, which others may still be reading.
 func (f *file) close() error {
 	select {
 	case <-f.dead:
-		return f.disk.Close()
+		go func() {
+			f.write.Lock()
+			defer f.write.Unlock()
+			_ = f.disk.Close() // nothing of it is needed any more
+		}()
+		return nil
 	default:
 		return f.guard(f.db.Close)
 	}

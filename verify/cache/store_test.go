@@ -48,15 +48,15 @@ func patient() cache.StoreConfig {
 	return cache.StoreConfig{FlushEvery: time.Millisecond, ReadLimit: time.Minute}
 }
 
-func tempPath(t testing.TB) string {
-	t.Helper()
-	return filepath.Join(t.TempDir(), "verdicts.db")
+func tempPath(tb testing.TB) string {
+	tb.Helper()
+	return filepath.Join(tb.TempDir(), "verdicts.db")
 }
 
-func closeStore(t testing.TB, s *cache.Store) {
-	t.Helper()
+func closeStore(tb testing.TB, s *cache.Store) {
+	tb.Helper()
 	if err := s.Close(context.Background()); err != nil {
-		t.Errorf("Close: %v", err)
+		tb.Errorf("Close: %v", err)
 	}
 }
 
@@ -65,17 +65,17 @@ func inAnHour() time.Time { return time.Now().Add(time.Hour) }
 func key(i int) []byte { return fmt.Appendf(nil, "domain%02d-key-%09d", i%100, i) }
 
 // fill puts n values and waits until they are in the file.
-func fill(t testing.TB, s *cache.Store, n int) {
-	t.Helper()
+func fill(tb testing.TB, s *cache.Store, n int) {
+	tb.Helper()
 	for i := range n {
 		s.Put(cache.Verdicts, key(i), fmt.Appendf(nil, "value %d", i), inAnHour())
 	}
-	await(t, "everything is written", func() bool { return s.Stats().Pending == 0 })
+	await(tb, "everything is written", func() bool { return s.Stats().Pending == 0 })
 }
 
 // await polls for what another goroutine brings about, with a generous end.
-func await(t testing.TB, what string, ok func() bool) {
-	t.Helper()
+func await(tb testing.TB, what string, ok func() bool) {
+	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(time.Millisecond)
@@ -84,7 +84,7 @@ func await(t testing.TB, what string, ok func() bool) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("not within a minute: %s", what)
+			tb.Fatalf("not within a minute: %s", what)
 		}
 	}
 }

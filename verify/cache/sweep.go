@@ -181,7 +181,7 @@ func (h *histogram) horizon(part, whole float64) uint32 {
 	goal, sum := int64(float64(h.total)*part/whole), int64(0)
 	for i, n := range h.slots {
 		if sum += int64(n); sum >= goal {
-			return h.base + uint32(i+1)*ageStep //nolint:gosec // i is small
+			return h.base + uint32(i+1)*ageStep
 		}
 	}
 	return h.base + ageSlots*ageStep

@@ -57,9 +57,9 @@ func (s *Store) report(t trouble) {
 	before := s.trouble
 	s.trouble = t
 	s.mu.Unlock()
-	switch {
-	case t.kind == before.kind:
-	case t.kind == "":
+	switch t.kind {
+	case before.kind:
+	case "":
 		s.cfg.Log.Info("the verdict cache on disk is in use again", "path", s.path)
 	default:
 		s.cfg.Log.Warn("trouble with the verdict cache on disk; mail goes on, verdicts may not survive a restart",

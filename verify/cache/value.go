@@ -64,5 +64,5 @@ func checksum(b Bucket, key, rest []byte) uint32 {
 
 // seconds is a time as it is stored; what does not fit is cut to what does.
 func seconds(t time.Time) uint32 {
-	return uint32(min(max(t.Unix(), 0), 1<<32-1)) //nolint:gosec // bounded in the line
+	return uint32(min(max(t.Unix(), 0), 1<<32-1))
 }
