@@ -4,8 +4,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/net/publicsuffix"
-
 	"github.com/rcptgate/rcptgate/internal/limit"
 	"github.com/rcptgate/rcptgate/verify/cache"
 	"github.com/rcptgate/rcptgate/verify/mx"
@@ -37,9 +35,7 @@ func (v *Verifier) recognise(s *settings, set mx.Set) peer {
 		names[i] = h.Name
 	}
 	p := peer{profile: s.providers.Find(set.Domain, names)}
-	if len(names) > 0 {
-		p.site = siteOf(names[0])
-	}
+	p.site = siteOf(set.Hosts)
 	if p.profile.Name == provider.Generic && len(names) > 0 {
 		if e, ok := v.banners.Get(strings.ToLower(names[0]), time.Now()); ok {
 			if known, ok := s.providers.Get(e.Value); ok {
@@ -103,13 +99,18 @@ func limitsOf(p *provider.Profile) probe.Limits {
 	}
 }
 
-// siteOf is the registrable domain of a mail host; the host itself where it has none.
-func siteOf(host string) string {
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	if site, err := publicsuffix.EffectiveTLDPlusOne(host); err == nil {
-		return site
+// siteOf names the mail hosts of a domain that belong to nobody who is known: by the first of the
+// preferred ones, so that all domains with the same hosts are one site. What one of them says of us
+// must not silence the mail hosts of others that happen to be named below the same domain.
+func siteOf(hosts []mx.Host) string {
+	site := ""
+	for _, h := range hosts {
+		name := strings.ToLower(h.Name)
+		if h.Pref == hosts[0].Pref && (site == "" || name < site) {
+			site = name
+		}
 	}
-	return host
+	return site
 }
 
 // general is the probability that a domain of the provider accepts every address, before anything

@@ -128,7 +128,7 @@ func (p *Profile) TestsCatchAll(domain string) bool {
 }
 
 // Group returns the key under which limits and pauses are kept: the provider's name if its MX
-// records or domain told who it is, or site (the registrable domain of the MX host), which is for
+// records or domain told who it is, or site (which names the MX hosts), which is for
 // programs, for the generic profile and for everybody who was recognised by a banner only.
 func (p *Profile) Group(site string, byBanner bool) string {
 	if byBanner || p.Software || p.Name == Generic {
