@@ -14,6 +14,8 @@ import (
 	"github.com/expr-lang/expr/file"
 	"github.com/expr-lang/expr/parser"
 	"github.com/expr-lang/expr/vm"
+
+	"github.com/rcptgate/rcptgate/verify"
 )
 
 // Limits of one condition. Together with the constructs that conditions lack (variables, ranges,
@@ -384,4 +386,29 @@ func runtimeDetail(err error) string {
 		return fmt.Sprintf("line %d, column %d: %s", fault.row, fault.column, fault.detail)
 	}
 	return fault.detail
+}
+
+// aboutDomains are the names and the values that depend on whether the recipient's domain accepts
+// every address. That takes longer to find out than what its server says of the recipient.
+var (
+	aboutDomains  = []string{"catch_all", "confidence", "deliverability"}
+	domainsValues = []string{string(verify.Risky), string(verify.AcceptAll)}
+)
+
+// needsDomains reports whether a condition, which has been compiled, depends on that.
+func needsDomains(source string) bool {
+	tree, err := parser.Parse(source)
+	if err != nil {
+		return false
+	}
+	found := ast.Find(tree.Node, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.IdentifierNode:
+			return slices.Contains(aboutDomains, n.Value)
+		case *ast.StringNode:
+			return slices.Contains(domainsValues, n.Value)
+		}
+		return false
+	})
+	return found != nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,6 +53,12 @@ type recaller interface {
 	Recall(q verify.Question) (result verify.Result, ok bool)
 }
 
+// scheduler is a Verifier that asks about a recipient again once its server lets it, because the
+// mail was deferred for that: see verify.Verifier.Schedule.
+type scheduler interface {
+	Schedule(q verify.Question, r verify.Result) bool
+}
+
 // Config is the policy section of the configuration.
 type Config struct {
 	Mode  string // ModeEnforce (also "") or ModeShadow
@@ -64,6 +71,7 @@ type Config struct {
 // Engine decides recipients by rules. It is safe for concurrent use and never changes after New.
 type Engine struct {
 	rules    []*compiledRule
+	domains  bool // a rule needs to know whether a domain accepts every address
 	shadow   bool
 	redact   bool
 	verifier Verifier
@@ -92,6 +100,7 @@ func New(cfg Config, verifier Verifier, log *slog.Logger) (*Engine, error) {
 	}
 	return &Engine{
 		rules:    rules,
+		domains:  slices.ContainsFunc(rules, func(r *compiledRule) bool { return r.domains }),
 		shadow:   cfg.Mode == ModeShadow,
 		redact:   cfg.RedactLog,
 		verifier: verifier,
@@ -114,7 +123,9 @@ func (e *Engine) Now(tx *Transaction, rcpt esmtp.Rcpt) (d Decision, ok bool) {
 	if w == nil {
 		w = new(walk)
 	}
-	*w = walk{ctx: context.Background(), verifier: e.verifier, tx: tx, rcpt: rcpt, now: true}
+	*w = walk{
+		ctx: context.Background(), verifier: e.verifier, domains: e.domains, tx: tx, rcpt: rcpt, now: true,
+	}
 	d = e.run(w)
 	if ok = !w.stuck; w.facts == nil { // nobody else can have it
 		*w = walk{}
@@ -144,7 +155,9 @@ func (e *Engine) Faults() map[string]uint64 {
 func (e *Engine) decide(
 	ctx context.Context, tx *Transaction, rcpt esmtp.Rcpt, trace bool,
 ) Decision {
-	return e.run(newWalk(ctx, e.verifier, tx, rcpt, trace))
+	w := newWalk(ctx, e.verifier, tx, rcpt, trace)
+	w.domains = e.domains
+	return e.run(w)
 }
 
 // run goes through the rules.
@@ -186,6 +199,8 @@ func (e *Engine) run(w *walk) Decision {
 	d.Steps = steps
 	if trace {
 		noteReply(&d)
+	} else if d.Action == Defer {
+		w.schedule()
 	}
 	if !w.now {
 		d.Elapsed = time.Since(w.start)
@@ -243,6 +258,7 @@ type compiledRule struct {
 	Rule
 
 	builtin   bool
+	domains   bool // its condition depends on what is known of the domain, not of the recipient alone
 	condition *vm.Program
 	native    func(*walk) bool // the same condition in Go, for the built-in rules
 	action    Action

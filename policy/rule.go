@@ -139,6 +139,7 @@ func (c *ruleCompiler) compile() *compiledRule {
 		c.fail("when", fault.row, fault.column, fault.detail, fault.hint)
 	}
 	compiled.condition = program
+	compiled.domains = fault == nil && needsDomains(c.rule.When)
 	if !c.action(compiled) {
 		return compiled
 	}

@@ -19,6 +19,7 @@ type walk struct {
 	tx       *Transaction
 	rcpt     esmtp.Rcpt
 	trace    bool
+	domains  bool // wait for what is to be known of the domain too
 	start    time.Time
 
 	now   bool // do not wait: see Engine.Now
@@ -114,16 +115,29 @@ func (w *walk) ask() *verify.Result {
 	return w.result
 }
 
-func (w *walk) question() *verify.Result {
-	q := verify.Question{
+// schedule has a greylisted recipient asked about again: its mail was deferred, and the client's
+// next try is then answered from memory.
+func (w *walk) schedule() {
+	if s, ok := w.verifier.(scheduler); ok && w.result != nil && w.result.Reason == verify.Greylisted {
+		s.Schedule(w.put(), *w.result)
+	}
+}
+
+func (w *walk) put() verify.Question {
+	return verify.Question{
 		Address:    w.rcpt.To,
 		Sender:     w.tx.Mail.From,
 		NullSender: w.tx.Mail.From.IsNull(),
 		UTF8:       w.tx.Mail.UTF8,
 		Helo:       w.tx.Client.Helo,
 		Budget:     w.tx.Budget,
+		CatchAll:   w.domains,
 		Trace:      w.trace,
 	}
+}
+
+func (w *walk) question() *verify.Result {
+	q := w.put()
 	if !w.now {
 		result := w.verifier.Verify(w.ctx, q)
 		return &result

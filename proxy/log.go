@@ -109,6 +109,9 @@ func (t *transaction) logMessage(m *messageLog) {
 	if hook := t.st.cfg.Hooks.Message; hook != nil {
 		hook(m.outcome, m.size, now.Sub(t.started), relayTime)
 	}
+	if hook := t.st.cfg.Hooks.Relayed; hook != nil && m.outcome == Passed && len(t.known) > 0 {
+		hook(m.queueID, t.known)
+	}
 	level, wanted := t.logs(m.err != nil)
 	if !wanted {
 		return

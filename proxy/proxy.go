@@ -35,6 +35,7 @@ import (
 	"github.com/rcptgate/rcptgate/policy"
 	"github.com/rcptgate/rcptgate/proxy/relay"
 	"github.com/rcptgate/rcptgate/proxy/wire"
+	"github.com/rcptgate/rcptgate/verify"
 )
 
 // Config is the front's part of the configuration, section [proxy].
@@ -79,6 +80,9 @@ type Hooks struct {
 	// Message is told the end of every message that came to DATA: an [Outcome], its octets,
 	// the time since MAIL, and the time that the relay took to answer.
 	Message func(outcome Outcome, octets int64, total, relay time.Duration)
+	// Relayed is told every message that the relay took: the relay's name for it, "" if it said
+	// none, and what was known of the recipients that the verifier was asked about.
+	Relayed func(queueID string, rcpts []*verify.Result)
 }
 
 // Outcome is what became of a message.

@@ -12,6 +12,7 @@ import (
 	"github.com/rcptgate/rcptgate/policy"
 	"github.com/rcptgate/rcptgate/proxy/relay"
 	"github.com/rcptgate/rcptgate/proxy/wire"
+	"github.com/rcptgate/rcptgate/verify"
 )
 
 // transaction is one message: from MAIL to the relay's answer.
@@ -32,8 +33,9 @@ type transaction struct {
 	waited   int // of queue: those known to be decided
 	asked    int // recipients put to the policy, not refused so far
 	accepted int
-	deferred int // 4yz
-	refused  int // 5yz
+	deferred int              // 4yz
+	refused  int              // 5yz
+	known    []*verify.Result // of accepted recipients, for Hooks.Relayed
 	done     bool
 
 	log      slog.Handler // with what all lines of the transaction have; nil before the first
@@ -161,6 +163,9 @@ func (t *transaction) count(r *recipient) {
 	switch {
 	case r.reply.Positive():
 		t.accepted++
+		if r.decision.Result != nil && t.st.cfg.Hooks.Relayed != nil {
+			t.known = append(t.known, r.decision.Result)
+		}
 	case r.reply.Permanent():
 		t.refused++
 		t.asked--

@@ -271,14 +271,13 @@ func (v *Verifier) compare(o *observed, old Result, known bool) {
 
 // Relayed tells that the relay took a message for these recipients under its queue id, with the
 // verdicts that let them pass: Observe compares them with what becomes of the mail.
-func (v *Verifier) Relayed(queueID string, rcpts []Result) {
+func (v *Verifier) Relayed(queueID string, rcpts []*Result) {
 	if queueID == "" {
 		return
 	}
 	set := v.settings.Load()
 	list := make([]sentRcpt, 0, len(rcpts))
-	for i := range rcpts {
-		r := &rcpts[i]
+	for _, r := range rcpts {
 		if r.Verdict != "" && !r.Address.IsNull() {
 			list = append(list, sentRcpt{bitOf(set.key(r.Address)), r.Verdict, r.Reason})
 		}

@@ -200,7 +200,7 @@ func TestObserveCorrects(t *testing.T) {
 		good := w.verify("anna@example.com")
 		other := w.verify("anna@example.com")
 		other.Address = address(t, "bert@example.com")
-		w.v.Relayed("Q1", []verify.Result{refused, good, other})
+		w.v.Relayed("Q1", []*verify.Result{&refused, &good, &other})
 
 		o := w.said("nobody@example.com", "mx.example.com", feedback.Delivered, reply.StageDot, "250 Ok")
 		o.QueueID = "Q1"
@@ -263,7 +263,7 @@ func TestRelayedIsBounded(t *testing.T) {
 		t := w.t
 		r := verify.Result{Address: address(t, "anna@example.com"), Verdict: verify.Deliverable, Reason: verify.MailboxExists}
 		for i := range 100_000 {
-			w.v.Relayed(fmt.Sprint("Q", i), []verify.Result{r})
+			w.v.Relayed(fmt.Sprint("Q", i), []*verify.Result{&r})
 		}
 		for _, id := range []string{"Q99999", "Q85000", "Q10"} {
 			o := w.said("anna@example.com", "mx.example.com", feedback.Bounced, reply.StageRcpt, "550 5.1.1 no such user")

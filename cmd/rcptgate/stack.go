@@ -14,6 +14,8 @@ import (
 	"github.com/rcptgate/rcptgate/proxy"
 	"github.com/rcptgate/rcptgate/proxy/relay"
 	"github.com/rcptgate/rcptgate/verify"
+	"github.com/rcptgate/rcptgate/verify/cache"
+	"github.com/rcptgate/rcptgate/verify/feedback"
 	"github.com/rcptgate/rcptgate/verify/mx"
 	"github.com/rcptgate/rcptgate/verify/probe"
 )
@@ -31,14 +33,16 @@ type verification struct {
 	verifier *verify.Verifier // nil until it is needed
 }
 
-// buildVerification composes the verifier. ctx bounds the look-up of the relay's address.
+// buildVerification composes the verifier. ctx bounds the look-up of the relay's address. store is
+// where it keeps what it knows; nil: only in memory.
 func buildVerification(
-	ctx context.Context, cfg *config.Config, log *slog.Logger,
+	ctx context.Context, cfg *config.Config, store *cache.Store, log *slog.Logger,
 ) (*verification, error) {
 	v, err := buildBelow(ctx, cfg, log)
 	if err != nil {
 		return nil, err
 	}
+	v.settings.Store = store
 	v.verifier = verify.New(v.settings, v.hosts, v.pool)
 	return v, nil
 }
@@ -56,6 +60,10 @@ func buildBelow(
 	settings, err := cfg.VerifyConfig(logFor(log, logVerify))
 	if err != nil {
 		return nil, &failure{code: exitUsage, text: err.Error(), plain: true}
+	}
+	if settings.Providers, err = cfg.Providers(); err != nil {
+		return nil, usageError(fmt.Sprintf("%s: verify.provider_files: %v", cfg.Name(), err),
+			"run `rcptgate check-config`")
 	}
 	resolver, err := dns.New(cfg.DNSConfig(logFor(log, logDNS)))
 	if err != nil {
@@ -102,6 +110,9 @@ type gate struct {
 	server *proxy.Server
 	front  func(*proxy.Config) // adds the certificate and the hooks
 
+	store    *cache.Store // nil: memory only
+	learning learning
+
 	current atomic.Pointer[gateParts]
 	behind  sync.WaitGroup  // ends what adopt has replaced
 	base    context.Context // of that; ends in shutdown
@@ -125,28 +136,61 @@ func buildGate(cfg *config.Config, log *slog.Logger) (*gate, error) {
 func buildGateWith(
 	cfg *config.Config, log *slog.Logger, front func(*proxy.Config),
 ) (*gate, error) {
-	v, err := buildVerification(context.Background(), cfg, log)
+	store := openStore(cfg, log)
+	v, err := buildVerification(context.Background(), cfg, store, log)
 	if err != nil {
+		closeStore(store)
 		return nil, err
 	}
 	engine, err := policy.New(cfg.PolicyConfig(), v.verifier, logFor(log, logPolicy))
 	if err != nil {
 		v.close()
+		closeStore(store)
 		return nil, usageError(fmt.Sprintf("%s: %v", cfg.Name(), err), "run `rcptgate check-config`")
 	}
 	parts := &gateParts{
 		verification: v, engine: engine, relay: relay.New(cfg.RelayConfig(), logFor(log, logRelay)),
 	}
-	g := &gate{log: log, front: front}
+	g := &gate{log: log, front: front, store: store}
 	g.base, g.cancel = context.WithCancel(context.Background())
 	g.current.Store(parts)
 	g.server = proxy.New(g.frontConfig(cfg), engine, parts.relay, logFor(log, logProxy))
+	g.learning.observe = func(o feedback.Observation) { g.parts().verification.verifier.Observe(o) }
+	g.learn(cfg)
 	return g, nil
+}
+
+// openStore opens the file that outlives the gate. It never fails: see cache.OpenStore.
+func openStore(cfg *config.Config, log *slog.Logger) *cache.Store {
+	if cfg.Verify.Cache.Path == "" {
+		return nil
+	}
+	return cache.OpenStore(cfg.Verify.Cache.Path, cache.StoreConfig{Log: logFor(log, logVerify)})
+}
+
+func closeStore(store *cache.Store) {
+	ctx, cancel := context.WithTimeout(context.Background(), storeTime)
+	defer cancel()
+	_ = store.Close(ctx) // it has logged what is wrong
+}
+
+// storeTime is how long the last writes of the cache's file may take.
+const storeTime = 5 * time.Second
+
+// learn reads the relay's log that cfg names.
+func (g *gate) learn(cfg *config.Config) {
+	from, _ := cfg.FeedbackConfig(logFor(g.log, logVerify))
+	if err := g.learning.use(g.base, cfg, from); err != nil {
+		g.log.Error("the relay's log is not read", "error", err.Error()) // check-config would have told
+	}
 }
 
 func (g *gate) frontConfig(cfg *config.Config) proxy.Config {
 	front := cfg.ProxyConfig()
 	g.front(&front)
+	front.Hooks.Relayed = func(queueID string, rcpts []*verify.Result) {
+		g.parts().verification.verifier.Relayed(queueID, rcpts)
+	}
 	return front
 }
 
@@ -178,9 +222,11 @@ func (p *gateParts) discard() {
 func (g *gate) adopt(cfg *config.Config, next *gateParts) {
 	old, below := g.parts(), next.verification
 	below.verifier = old.verification.verifier
+	below.settings.Store = g.store
 	drained := below.verifier.Reconfigure(below.settings, below.hosts, below.pool)
 	g.server.Reconfigure(g.frontConfig(cfg), next.engine, next.relay)
 	g.current.Store(next)
+	g.learn(cfg)
 	g.behind.Go(func() {
 		drained(g.base)
 		replaced := *old.verification
@@ -195,11 +241,13 @@ func (g *gate) adopt(cfg *config.Config, next *gateParts) {
 func (g *gate) shutdown(ctx context.Context) error {
 	err := g.server.Shutdown(ctx)
 	parts := g.parts()
+	g.learning.end()
 	probes, cancel := context.WithTimeout(context.WithoutCancel(ctx), quitTime)
 	defer cancel()
 	parts.verification.shutdown(probes)
 	_ = parts.relay.Close() //nolint:contextcheck // it bounds its QUITs itself
 	g.cancel()
 	g.behind.Wait()
+	closeStore(g.store) //nolint:contextcheck // it has a time of its own
 	return err
 }
