@@ -17,14 +17,17 @@ import (
 // record is an entry of memory: a Result is some 400 octets and most of it is the same for all mailboxes
 // of a server, so a record holds the times and numbers and points at the rest.
 type record struct {
-	said                    *said
-	stored, refresh, expire int64 // Unix nanoseconds
-	// checked is how long before stored the server was asked, in milliseconds; neverChecked: it was not.
-	checked                    int32
+	said                       *said
+	stored, expire             int64  // Unix nanoseconds
+	checked                    int64  // likewise; neverChecked: it was not
+	refresh                    uint32 // since stored, in hundredths of a second
 	confidence, deliverability uint16 // in ten-thousandths
 }
 
-const neverChecked = math.MinInt32
+const (
+	neverChecked = math.MinInt64
+	refreshUnit  = 10 * time.Millisecond
+)
 
 func (r *record) alive(now int64) bool { return now < r.expire }
 
@@ -133,15 +136,18 @@ func (w *words) release(s *said) {
 // newRecord makes the compact form of an entry but for its said.
 func newRecord(e *cache.Entry[Result]) record {
 	r := record{
-		stored: e.Stored.UnixNano(), refresh: e.Refresh.UnixNano(), expire: e.Expire.UnixNano(),
-		checked:    neverChecked,
+		stored: e.Stored.UnixNano(), expire: e.Expire.UnixNano(), checked: neverChecked,
+		refresh:    refreshAfter(e.Refresh.Sub(e.Stored)),
 		confidence: tenThousandths(e.Value.Confidence), deliverability: tenThousandths(e.Value.Deliverability),
 	}
 	if !e.Value.Checked.IsZero() {
-		before := e.Stored.Sub(e.Value.Checked).Milliseconds()
-		r.checked = int32(min(max(before, -math.MaxInt32), math.MaxInt32))
+		r.checked = e.Value.Checked.UnixNano()
 	}
 	return r
+}
+
+func refreshAfter(d time.Duration) uint32 {
+	return uint32(min(max((d+refreshUnit-1)/refreshUnit, 0), math.MaxUint32))
 }
 
 func tenThousandths(p float64) uint16 { return uint16(math.Round(min(max(p, 0), 1) * 10_000)) }
@@ -149,7 +155,8 @@ func tenThousandths(p float64) uint16 { return uint16(math.Round(min(max(p, 0), 
 // entry writes the full form into e.
 func (r *record) entry(e *cache.Entry[Result]) {
 	s := r.said
-	e.Stored, e.Refresh, e.Expire = time.Unix(0, r.stored), time.Unix(0, r.refresh), time.Unix(0, r.expire)
+	e.Stored, e.Expire = time.Unix(0, r.stored), time.Unix(0, r.expire)
+	e.Refresh = e.Stored.Add(time.Duration(r.refresh) * refreshUnit)
 	e.Value = Result{
 		Verdict: s.verdict, Reason: s.reason,
 		Confidence: float64(r.confidence) / 10_000, Deliverability: float64(r.deliverability) / 10_000,
@@ -157,13 +164,13 @@ func (r *record) entry(e *cache.Entry[Result]) {
 		CatchAll: s.catchAll, Proof: s.verdict == Undeliverable, Expire: e.Expire,
 	}
 	if r.checked != neverChecked {
-		e.Value.Checked = e.Stored.Add(-time.Duration(r.checked) * time.Millisecond)
+		e.Value.Checked = time.Unix(0, r.checked)
 	}
 }
 
-// On disk, a record is 28 octets, little-endian: hash of its words 8, stored 4 and refresh 4 (Unix
-// seconds), how long before stored it was checked 4 (seconds), confidence 2, deliverability 2, and 4
-// that are reserved. When it expires is kept by the store.
+// On disk, a record is 28 octets, little-endian: hash of its words 8; stored, refresh and checked 4 each
+// (Unix seconds; checked 0: it was not); confidence 2, deliverability 2, and 4 that are reserved. When
+// it expires is kept by the store.
 const diskRecord = 28
 
 type wordsHash [8]byte
@@ -172,12 +179,8 @@ func (r *record) disk(h wordsHash) []byte {
 	dst := append(make([]byte, 0, diskRecord), h[:]...)
 	le := binary.LittleEndian
 	dst = le.AppendUint32(dst, unixSeconds(r.stored))
-	dst = le.AppendUint32(dst, unixSeconds(r.refresh))
-	checked := uint32(math.MaxUint32)
-	if r.checked != neverChecked {
-		checked = uint32(max(0, r.checked) / 1000)
-	}
-	dst = le.AppendUint32(dst, checked)
+	dst = le.AppendUint32(dst, unixSeconds(r.stored+int64(r.refresh)*int64(refreshUnit)))
+	dst = le.AppendUint32(dst, unixSeconds(r.checked))
 	dst = le.AppendUint16(dst, r.confidence)
 	dst = le.AppendUint16(dst, r.deliverability)
 	return le.AppendUint32(dst, 0)
@@ -190,13 +193,14 @@ func parseDisk(b []byte, expire time.Time) (r record, h wordsHash, ok bool) {
 	}
 	le := binary.LittleEndian
 	copy(h[:], b)
+	stored, refresh, checked := le.Uint32(b[8:]), le.Uint32(b[12:]), le.Uint32(b[16:])
 	r = record{
-		stored: int64(le.Uint32(b[8:])) * 1e9, refresh: int64(le.Uint32(b[12:])) * 1e9,
-		expire: expire.UnixNano(), checked: neverChecked,
+		stored: int64(stored) * 1e9, expire: expire.UnixNano(), checked: neverChecked,
+		refresh:    refreshAfter(time.Duration(int64(refresh)-int64(stored)) * time.Second),
 		confidence: le.Uint16(b[20:]), deliverability: le.Uint16(b[22:]),
 	}
-	if checked := le.Uint32(b[16:]); checked != math.MaxUint32 {
-		r.checked = int32(min(int64(checked)*1000, math.MaxInt32))
+	if checked != 0 {
+		r.checked = int64(checked) * 1e9
 	}
 	return r, h, r.confidence <= 10_000 && r.deliverability <= 10_000
 }
