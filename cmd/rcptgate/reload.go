@@ -50,6 +50,7 @@ func (s *service) replace(ctx context.Context, cfg *config.Config) error {
 	}
 	// From here on nothing fails.
 	s.warn(cfg)
+	s.meetRelay(ctx, next)
 	if cfg.Log.Format != s.cfg.Log.Format {
 		s.log.Warn("log.format changes when the gate is started again", "format", cfg.Log.Format)
 	}
@@ -67,8 +68,27 @@ func (s *service) replace(ctx context.Context, cfg *config.Config) error {
 		}
 	}
 	s.chooseWatched()
-	s.running.Go(func() { s.checkRelay(ctx, next) })
 	return nil
+}
+
+// meetTime is how long a reload waits for the new relay. One that is down must not hold it up.
+const meetTime = 2 * time.Second
+
+// meetRelay checks the relay of a new configuration before clients come to it: what it offers
+// decides what they are offered, AUTH for one. When time is over the check goes on beside.
+func (s *service) meetRelay(ctx context.Context, next *gateParts) {
+	met := make(chan struct{})
+	s.running.Go(func() {
+		defer close(met)
+		s.checkRelay(ctx, next)
+	})
+	limit := time.NewTimer(meetTime)
+	defer limit.Stop()
+	select {
+	case <-met:
+	case <-limit.C:
+	case <-ctx.Done():
+	}
 }
 
 // remove closes a listener. Its open connections go on.
