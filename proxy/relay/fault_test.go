@@ -330,6 +330,75 @@ func TestAuthUnknown(t *testing.T) {
 	}, r)
 }
 
+// TestXForwardRefused: mail goes on without XFORWARD, and the log says once what may be the reason.
+func TestXForwardRefused(t *testing.T) {
+	for _, c := range []struct{ reply, addr, want string }{
+		{"550 5.7.0 not authorised", "192.0.2.1", "smtpd_authorized_xforward_hosts"},
+		{"501 5.5.4 Bad ADDR syntax: IPV6:2001:db8::1", "IPv6:2001:db8::1", "inet_protocols = ipv4"},
+		{"501 5.5.4 Bad HELO syntax", "192.0.2.1", "does not like an attribute"},
+	} {
+		inBubble(t, relay.Config{}, func(s *site) {
+			m, _ := esmtp.ParseMail("FROM:<a@sender.test>")
+			for range 2 {
+				r, err := send(t, s.pool.Begin(esmtp.XForward{Addr: c.addr}, m))
+				if err != nil || r.Code != 250 {
+					t.Errorf("%s: %s, %v", c.reply, r, err)
+				}
+			}
+			if n := strings.Count(s.log.String(), c.want); n != 1 {
+				t.Errorf("%q is told %d times:\n%s", c.want, n, s.log.String())
+			}
+		}, mxsim.NewRelay("relay.example.com", mxsim.Refuse(mxsim.XForward, c.reply)))
+	}
+}
+
+// TestSurplus: sessions beyond MaxIdle, in use at one time, serve for another second; then MaxIdle
+// of them are left, for as long as IdleTimeout says.
+func TestSurplus(t *testing.T) {
+	r := server()
+	inBubble(t, relay.Config{MaxIdle: 2, IdleTimeout: time.Minute}, func(s *site) {
+		m, _ := esmtp.ParseMail("FROM:<a@sender.test>")
+		ctx := context.Background()
+		for range 3 {
+			var open []*relay.Tx
+			for range 5 {
+				tx := s.pool.Begin(esmtp.XForward{}, m)
+				if _, err := tx.Rcpt(ctx, rcpt(t)); err != nil {
+					t.Fatal(err)
+				}
+				open = append(open, tx)
+			}
+			for _, tx := range open {
+				if _, err := tx.Data(ctx); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := tx.Finish(ctx); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(900 * time.Millisecond)
+		}
+		if got := r.Record(); len(got.Conns) != 5 || got.Open != 5 {
+			t.Errorf("%d connections, %d open; want 5", len(got.Conns), got.Open)
+		}
+		for _, c := range []struct {
+			wait time.Duration
+			open int
+		}{{200 * time.Millisecond, 2}, {50 * time.Second, 2}, {9 * time.Second, 0}} {
+			time.Sleep(c.wait)
+			synctest.Wait()
+			if got := r.Record().Open; got != c.open {
+				t.Errorf("after another %v: %d open, want %d", c.wait, got, c.open)
+			}
+		}
+		for _, c := range r.Record().Conns {
+			if !c.Quit {
+				t.Error("a session ended without QUIT")
+			}
+		}
+	}, r)
+}
+
 // TestCloseDuring: a pool that is closed lets open transactions end, and their sessions with them.
 func TestCloseDuring(t *testing.T) {
 	inBubble(t, relay.Config{}, func(s *site) {
