@@ -34,6 +34,7 @@ type flight struct {
 	hurry   chan struct{} // closed when somebody waits for it to be settled
 	hurried sync.Once
 
+	leave func()        // of the client's share
 	ttl   time.Duration // of the DNS answer, where that alone decided
 	to    mx.Set
 	hosts uint64 // hashSet of to; 0: nobody was looked up
@@ -63,11 +64,18 @@ func (v *Verifier) join(ctx context.Context, w *walk, inLine bool) (f *flight, r
 		return nil, Closing
 	case len(v.flights) >= most, v.perDomain[domain] >= max(1, set.cfg.MaxFlights/domainShare):
 		return nil, LocalLimit
-	case !inLine && !w.q.Budget.takeBehind():
+	}
+	leave, why := v.clients.enter(w.q.Client, time.Now())
+	if why != "" {
+		w.step("client", why)
+		return nil, LocalLimit
+	}
+	if !inLine && !w.q.Budget.takeBehind() {
+		leave()
 		return nil, BudgetSpent
 	}
 	f = &flight{
-		set: set, q: w.q, key: w.key, sender: w.sender, start: time.Now(),
+		set: set, q: w.q, key: w.key, sender: w.sender, start: time.Now(), leave: leave,
 		done: make(chan struct{}), settled: make(chan struct{}), hurry: make(chan struct{}),
 	}
 	v.flights[w.key] = f
@@ -109,6 +117,7 @@ func (v *Verifier) land(ctx context.Context, f *flight) (behind bool) {
 		return false
 	}
 	now := time.Now()
+	v.clients.learn(f.q.Client, f.key, f.found, now)
 	v.watch(f, now)
 	f.result = v.weigh(f, now)
 	v.learn(f, now)
@@ -129,6 +138,7 @@ func (v *Verifier) fault(f *flight, fault any) bool {
 // wake ends the flight for those who wait for the verdict.
 func (v *Verifier) wake(f *flight, behind bool) {
 	f.final, f.landed = f.result, true
+	f.leave()
 	domain := f.q.Address.ASCIIDomain()
 	v.mu.Lock()
 	delete(v.flights, f.key)
@@ -181,6 +191,7 @@ func (v *Verifier) ask(ctx context.Context, f *flight) Result {
 	if f.peer.profile.Passive {
 		return because(ProviderPassive)
 	}
+	v.chooseSender(ctx, f)
 	if r, ok := v.standing.hold(f.peer.group, f.to, f.sender, f.q.Address, time.Now()); ok {
 		f.step("pause", fmt.Sprintf("%s said %s (%s); not asked again for %v",
 			r.MX, r.Reply, r.Reason, r.RetryAfter.Round(time.Second)))
@@ -192,6 +203,20 @@ func (v *Verifier) ask(ctx context.Context, f *flight) Result {
 	}
 	out, class := v.probe(ctx, f, f.q.Address)
 	return reading(out, class, time.Now())
+}
+
+// chooseSender takes the fallback instead of the envelope's sender where SPF does not let us send for
+// its domain.
+func (v *Verifier) chooseSender(ctx context.Context, f *flight) {
+	cfg := &f.set.cfg
+	if f.sender != f.q.Sender || !cfg.ProbeSender.IsNull() || !usableSender(cfg.FallbackSender) {
+		return
+	}
+	ok, why := v.senders.usable(ctx, f.set.mx.DNS, cfg.Sources, cfg.Helo, f.sender)
+	if !ok {
+		f.step("sender", why+"; asked from the fallback sender")
+		f.sender = cfg.FallbackSender
+	}
 }
 
 func (p peer) describe() string {
@@ -225,6 +250,7 @@ func (v *Verifier) probe(ctx context.Context, f *flight, rcpt esmtp.Address) (
 	switch {
 	case out.Connected:
 		v.breaker.connected(now)
+		v.senders.saw(out.Source)
 	case out.ConnectTimeout:
 		v.breaker.timedOut(out.Addr, now)
 	}

@@ -3,6 +3,7 @@ package verify
 import (
 	"cmp"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -24,6 +25,10 @@ type Question struct {
 	// itself, which tells whether it needs it.
 	UTF8 bool
 	Helo string // what the client greeted with; our own name means a loop
+	// Client is whose questions are counted together, such as the client's address or login: one
+	// client may have only so much asked at a time, and so many unknown recipients an hour. "" is
+	// not bounded (the command line).
+	Client string
 	// Budget bounds the waiting of all recipients of one message together; nil:
 	// only Config.RcptBudget and the context do.
 	Budget     *Budget
@@ -55,6 +60,10 @@ type Config struct {
 	// OwnNames are the names of this gate (proxy.hostname, ...), besides Helo. A
 	// client that greets with one of them is ourselves.
 	OwnNames []string
+
+	// Sources are the addresses that probes leave from (verify.bind_addresses), for SPF; empty: those
+	// that connections were seen to leave from.
+	Sources []netip.Addr
 
 	PositiveExpire  time.Duration // a deliverable mailbox is remembered; 0: 7 days
 	PositiveRefresh time.Duration // older than this it is asked again behind; 0: 1 day
