@@ -66,7 +66,7 @@ func serveInProcess(b *testing.B, lab *benchLab) *benchGate {
 	if g.http, err = freeAddress(ctx); err != nil {
 		b.Fatal(err)
 	}
-	if err := os.WriteFile(g.config, lab.config(g, l.Addr().String()), 0o600); err != nil {
+	if err := lab.write(g, l.Addr().String()); err != nil {
 		b.Fatal(err)
 	}
 	nowhere, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
