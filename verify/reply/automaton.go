@@ -303,6 +303,7 @@ type finder struct {
 	here  features        // in the sentence at hand
 	some  bool            // here is not empty
 	found features
+	path  bool   // an address stood in angle brackets
 	notes *notes // for people; nil in a hurry
 }
 

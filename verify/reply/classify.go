@@ -53,6 +53,11 @@ func (rs *ruleSet) classify(in *Input, f *finder) Class {
 		f.notes.enhanced = s.codes.first
 	}
 	q := query{in: in, stage: stageBit(in.Stage), words: s.words, found: f.found}
+	if f.path && (in.Stage == StageConnect || in.Stage == StageHelo) {
+		// A banner names no mailbox: the stage is a mistake of a log or a bounce. What the
+		// reply says may be read, but the stage grants neither Proof nor Exists.
+		q.stage = stageBit(StageUnknown)
+	}
 	// RFC 3463 section 2: the class of the enhanced code repeats that of the code. Where it
 	// does not, one of them is wrong, and the basic code rules the protocol.
 	q.enhanced = in.Enhanced
@@ -80,6 +85,7 @@ func (r *rule) judge(q *query, codes *codeList) Class {
 	c.Proof = c.Proof && provingCode(q.in.Code) &&
 		(q.in.Stage == StageRcpt || q.in.Stage == StageDot) && (c.Subject == SubjectRecipient ||
 		c.Subject == SubjectDomain) && r.agrees(q, codes)
+	c.Exists = c.Exists && stageBit(q.in.Stage)&earlyStages() == 0
 	if q.in.Code/100 == 4 {
 		c.Retry = retryIn(q.in.Text)
 	}

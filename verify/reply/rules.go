@@ -16,7 +16,7 @@ import (
 	"github.com/rcptgate/rcptgate/internal/esmtp"
 )
 
-// rulesFS holds the rules. rules/README.md says how they are written.
+// rulesFS holds the rules. The package comment says how they are written.
 //
 //go:embed rules/*.toml
 var rulesFS embed.FS
@@ -289,7 +289,7 @@ func (c *compiler) feature(list []string) (uint16, error) {
 	}
 	feature := uint16(len(c.features)) //nolint:gosec // bounded above
 	c.features[key] = feature
-	for _, phrase := range list {
+	for _, phrase := range c.flat(list) {
 		if before, after, ok := strings.Cut(phrase, "~"); ok {
 			if err := c.pair(before, after, feature); err != nil {
 				return 0, err
@@ -308,6 +308,22 @@ func (c *compiler) feature(list []string) (uint16, error) {
 		}
 	}
 	return feature, nil
+}
+
+// flat puts the entries of a list of words in the place of a phrase that is nothing but its
+// name, as they may be pairs.
+func (c *compiler) flat(list []string) []string {
+	var all []string
+	for _, phrase := range list {
+		name, ok := strings.CutPrefix(phrase, "{")
+		name, end := strings.CutSuffix(name, "}")
+		if words, known := c.words[name]; ok && end && known {
+			all = append(all, words...)
+			continue
+		}
+		all = append(all, phrase)
+	}
+	return all
 }
 
 // rawPair is a pair before its features have slots.

@@ -168,6 +168,7 @@ func (s *scanner) angle(line string) int {
 			case strings.HasPrefix(inside, "http"):
 				s.url(inside)
 			case at:
+				s.out.path = true
 				s.leave(markAddr, inside)
 			case blank || inside == "":
 				return 0
