@@ -198,7 +198,7 @@ func TestRateLimitAfterFirst(t *testing.T) {
 		want(t, w.verify("anna@example.com"), verify.Deliverable, verify.MailboxExists)
 		want(t, w.verify("nobody@example.com"), verify.Unknown, verify.RateLimited)
 		want(t, w.verify("anna@example.com"), verify.Deliverable, verify.MailboxExists)
-		if p := w.v.Pauses(); len(p) != 1 || p[0].Group != "example.com" {
+		if p := w.v.Pauses(); len(p) != 1 || p[0].Group != "mx.example.com" {
 			t.Errorf("pauses: %+v", p)
 		}
 	}, site("example.com", func(s *mxsim.Session, e mxsim.Event) (mxsim.Answer, bool) {

@@ -25,15 +25,17 @@ type settings struct {
 
 func newSettings(cfg Config, resolver *mx.Resolver, pool *probe.Pool) *settings {
 	cfg = cfg.withDefaults()
-	return &settings{
+	s := &settings{
 		cfg: cfg,
 		lifetimes: lifetimes{
 			positiveRefresh: cfg.PositiveRefresh, positiveExpire: cfg.PositiveExpire,
 			negativeRefresh: cfg.NegativeRefresh, negativeExpire: cfg.NegativeExpire,
 			temporaryExpire: cfg.TemporaryExpire,
 		},
-		mx: resolver, pool: pool, providers: providersOf(cfg), own: ownAddresses(cfg),
+		mx: resolver, pool: pool, providers: providersOf(cfg),
 	}
+	s.own = s.ownAddresses()
+	return s
 }
 
 func providersOf(cfg Config) *provider.Table {
@@ -167,7 +169,7 @@ func (v *Verifier) Stats() Stats {
 
 // neverAsked returns why an address is not asked about and nothing can be known of
 // it; "" if it may be.
-func (s *settings) neverAsked(a esmtp.Address) Reason {
+func (s *settings) neverAsked(a esmtp.Address, key string) Reason {
 	domain := a.ASCIIDomain()
 	switch {
 	case domain == "", a.IsLiteral():
@@ -178,7 +180,7 @@ func (s *settings) neverAsked(a esmtp.Address) Reason {
 		// A route inside the local part (user%host@relay, host!user@relay): whom such
 		// mail reaches is up to the relay, and the domain's server would not tell.
 		return NotProbed
-	case s.own[strings.ToLower(a.Key())]:
+	case s.own[strings.ToLower(key)]:
 		return OwnAddress
 	}
 	return ""
@@ -224,11 +226,12 @@ func (s *settings) isOwnName(helo string) bool {
 
 // ownAddresses are those that probes come from, and the one that Postfix calls back
 // with: a server that verifies our sender must not make us verify in turn.
-func ownAddresses(cfg Config) map[string]bool {
+func (s *settings) ownAddresses() map[string]bool {
+	cfg := &s.cfg
 	own := make(map[string]bool)
 	for _, a := range []esmtp.Address{cfg.ProbeSender, cfg.FallbackSender} {
 		if !a.IsNull() {
-			own[strings.ToLower(a.Key())] = true
+			own[strings.ToLower(s.key(a))] = true
 		}
 	}
 	for _, name := range append([]string{cfg.Helo}, cfg.OwnNames...) {

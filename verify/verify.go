@@ -203,8 +203,8 @@ func (w *walk) run(ctx context.Context) Result {
 	r := w.fly(ctx)
 	if w.known && r.Verdict == Unknown && !aboutMailbox(r) {
 		w.step("memory", "no answer ("+string(r.Reason)+"), so the old proof holds: "+
-			recall(w.old, w.start))
-		return remembered(w.old, w.start)
+			recall(&w.old, w.start))
+		return remembered(&w.old, w.start)
 	}
 	return r
 }
@@ -213,30 +213,41 @@ func (w *walk) run(ctx context.Context) Result {
 // sender to ask, and what old proof there is.
 func (w *walk) recall(ctx context.Context) (Result, bool) {
 	v, now := w.v, w.start
-	if reason := w.set.neverAsked(w.q.Address); reason != "" {
+	if reason := w.set.neverAsked(w.q.Address, w.key); reason != "" {
 		w.step("address", "never asked: "+string(reason))
 		return because(reason), true
 	}
-	w.old, w.known = v.memory.get(w.key, now)
+	w.known = v.memory.read(w.key, now, &w.old)
 	if w.known && now.Before(w.old.Refresh) {
-		w.step("memory", recall(w.old, now))
-		return remembered(w.old, now), true
+		w.remember("")
+		return remembered(&w.old, now), true
 	}
 	var quiet Reason
 	if w.sender, quiet = w.set.askAs(w.q); quiet != "" {
 		w.step("memory only", string(quiet))
 		if w.known {
-			w.step("memory", recall(w.old, now))
-			return remembered(w.old, now), true
+			w.remember("")
+			return remembered(&w.old, now), true
 		}
-		return because(quiet), true
+		return w.unasked(quiet), true
 	}
 	if w.known && w.old.Value.Verdict != Undeliverable {
 		// Good, but not fresh: used as it is, and asked again behind.
-		w.step("memory", recall(w.old, now)+"; not fresh: "+w.behind(ctx))
-		return remembered(w.old, now), true
+		w.remember("; not fresh: " + w.behind(ctx))
+		return remembered(&w.old, now), true
 	}
 	return Result{}, false
+}
+
+// unasked is the answer where only memory may answer and has no verdict: perhaps mail has arrived.
+func (w *walk) unasked(quiet Reason) Result {
+	r := because(quiet)
+	past := w.v.histories.of(w.key, w.start)
+	if !past.worked() {
+		return r
+	}
+	w.step("history", past.describe(w.start))
+	return judge(evidence{now: w.start, found: r, past: past})
 }
 
 // fly asks, or waits for who asks already.
@@ -329,7 +340,7 @@ func (w *walk) adopt(f *flight, steps []Step) {
 }
 
 // remembered is an answer from memory.
-func remembered(e cache.Entry[Result], now time.Time) Result {
+func remembered(e *cache.Entry[Result], now time.Time) Result {
 	r := e.Value
 	r.Cached = true
 	if r.Verdict == Unknown {
@@ -338,7 +349,14 @@ func remembered(e cache.Entry[Result], now time.Time) Result {
 	return r
 }
 
-func recall(e cache.Entry[Result], now time.Time) string {
+// remember tells what memory has.
+func (w *walk) remember(more string) {
+	if w.q.Trace {
+		w.step("memory", recall(&w.old, w.start)+more)
+	}
+}
+
+func recall(e *cache.Entry[Result], now time.Time) string {
 	return string(e.Value.Verdict) + ", " + string(e.Value.Reason) + ", learnt " +
 		now.Sub(e.Stored).Round(time.Second).String() + " ago"
 }
