@@ -29,8 +29,8 @@
 // we leave, so that servers do not count us as a harvester (Postfix smtpd_soft_error_limit is 10):
 // no more questions are sent ahead than may be refused. A host that lets fewer connections or
 // recipients pass than we would like is taken at its word for an hour. Each session ends with QUIT
-// and a short wait for the reply, unless the other side broke it or kept us waiting for a reply too
-// long. A host that could not be reached, or did not let us come as far as MAIL, is left alone for
+// and a short wait for the reply; without that wait where a reply was overdue already, and without QUIT
+// where the other side broke the conversation. A host that could not be reached, or did not let us come as far as MAIL, is left alone for
 // 30 seconds: its next recipients get the same Outcome.
 //
 // Who sends to a dictionary of names shall not find mailboxes through us, nor have us blocked: when

@@ -269,10 +269,10 @@ func (s *session) end() {
 	s.drop()
 }
 
-// drop closes s without a word and frees its place among the greeted.
+// drop closes s and frees its place among the greeted. A host that only kept us waiting hears a QUIT.
 func (s *session) drop() {
 	if s.client != nil {
-		_ = s.client.Close() // there is nothing left to lose
+		_ = s.client.Leave() // there is nothing left to lose
 	}
 	for _, free := range []*func(){&s.prove, &s.leave} {
 		if *free != nil {
