@@ -13,7 +13,7 @@ const (
 	// second under load: garbage may be up to spare octets, but no more than mostPercent of what is
 	// alive and no less than leastPercent. A larger share would also spread what lives long, as
 	// connections that wait, over memory that then cannot be given back.
-	spare                     = 24 << 20
+	spare                     = 12 << 20
 	leastPercent, mostPercent = 50, 300
 
 	quietTick = 250 * time.Millisecond
