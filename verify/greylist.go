@@ -394,11 +394,13 @@ func (v *Verifier) Scheduled() int { return v.grey.len() }
 // to; all other pauses and limits hold.
 func (v *Verifier) askAgain(ctx context.Context, rcpt, sender esmtp.Address) Result {
 	q := Question{Address: rcpt, Sender: sender}
-	as, quiet := v.settings.Load().askAs(q)
+	set := v.settings.Load()
+	as, quiet := set.askAs(q)
 	if quiet != "" {
 		return because(quiet)
 	}
 	v.standing.pardon(as, rcpt)
+	v.standing.pardon(set.cfg.FallbackSender, rcpt) // see chooseSender
 	return v.Verify(ctx, q)
 }
 

@@ -142,3 +142,54 @@ func TestSchedulePersists(t *testing.T) {
 		}
 	}
 }
+
+// TestFallbackSender: where SPF does not let us send for the sender's domain, which shows as soon as
+// it is known where our connections leave from, the fallback sender asks.
+func TestFallbackSender(t *testing.T) {
+	inBubble(t, verify.Config{}, func(w *world) {
+		t := w.t
+		if err := w.Record(`shop.example.org. 300 IN TXT "v=spf1 ip4:5.9.9.9 -all"`); err != nil {
+			t.Fatal(err)
+		}
+		for i, name := range []string{"anna", "bert"} {
+			w.verify(name + "@example.com")
+			from := ""
+			for _, conn := range w.Host("mx.example.com").Record().Conns {
+				for _, c := range conn.Commands {
+					if c.Stage == mxsim.Mail {
+						from = c.Line
+					}
+				}
+			}
+			if fallback := strings.Contains(from, "double-bounce@"+gate); fallback != (i == 1) {
+				t.Errorf("question %d came from %s", i, from)
+			}
+		}
+	}, site("example.com"))
+}
+
+// TestClientBound: a client that names nothing but unknown recipients is not helped for long, and
+// another one is.
+func TestClientBound(t *testing.T) {
+	var sites []*mxsim.Site
+	for i := range 150 {
+		sites = append(sites, site(fmt.Sprintf("d%d.test", i)))
+	}
+	inBubble(t, verify.Config{}, func(w *world) {
+		t := w.t
+		limited := 0
+		for i := range 150 * 15 {
+			q := w.question(fmt.Sprintf("n%d@d%d.test", i, i%150))
+			q.Client = "192.0.2.1"
+			if r := w.v.Verify(t.Context(), q); r.Reason == verify.LocalLimit {
+				limited++
+			}
+		}
+		if limited != 250 {
+			t.Errorf("%d of 2250 were over the limit, want 250", limited)
+		}
+		q := w.question("anna@d0.test")
+		q.Client = "192.0.2.2"
+		want(t, w.v.Verify(t.Context(), q), verify.Deliverable, verify.MailboxExists)
+	}, sites...)
+}

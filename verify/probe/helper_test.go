@@ -32,6 +32,7 @@ type counter struct {
 
 	mu         sync.Mutex
 	open, peak map[string]int // by address
+	now, most  int            // to all
 }
 
 func (c *counter) dial(ctx context.Context, network, to string) (net.Conn, error) {
@@ -48,6 +49,8 @@ func (c *counter) add(to string, n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.open[to] += n
+	c.now += n
+	c.most = max(c.most, c.now)
 	c.peak[to] = max(c.peak[to], c.open[to])
 }
 

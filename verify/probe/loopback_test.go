@@ -20,13 +20,8 @@ func loopback(tb testing.TB, w *mxsim.World, cfg probe.Config) (*probe.Pool, *mx
 	if err != nil {
 		tb.Fatal(err)
 	}
-	resolver, err := dns.New(dns.Config{Servers: []string{at.DNS}})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	filter := loopbackFilter()
-	cfg.Resolver = &mx.Resolver{DNS: resolver, Filter: filter}
-	cfg.Dial = mx.Dialer(filter, nil)
+	cfg.Resolver = resolverAt(tb, at.DNS)
+	cfg.Dial = mx.Dialer(loopbackFilter(), nil)
 	cfg.Port = at.Port
 	pool := probe.NewPool(cfg)
 	tb.Cleanup(func() {
@@ -36,6 +31,15 @@ func loopback(tb testing.TB, w *mxsim.World, cfg probe.Config) (*probe.Pool, *mx
 		w.Close()
 	})
 	return pool, cfg.Resolver
+}
+
+func resolverAt(tb testing.TB, server string) *mx.Resolver {
+	tb.Helper()
+	names, err := dns.New(dns.Config{Servers: []string{server}})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return &mx.Resolver{DNS: names, Filter: loopbackFilter()}
 }
 
 func loopbackFilter() *mx.Filter {
@@ -163,43 +167,5 @@ func serveOne(conn net.Conn, farewell string, said chan<- struct{}, after *atomi
 	said <- struct{}{}
 	if n, _ := conn.Read(buf); n > 0 {
 		after.Add(1)
-	}
-}
-
-// BenchmarkProbe measures probes per second at one and at many hosts on loopback sockets, sessions
-// and all. The other end, in the same process, costs about as much.
-func BenchmarkProbe(b *testing.B) {
-	for name, hosts := range map[string]int{"hosts=1": 1, "hosts=50": 50} {
-		b.Run(name, func(b *testing.B) {
-			w := mxsim.New(mxsim.Config{Loopback: true})
-			var domains []string
-			for i := range hosts {
-				domain := "d" + string(rune('a'+i/26)) + string(rune('a'+i%26)) + ".test"
-				w.Add(site(domain))
-				domains = append(domains, domain)
-			}
-			pool, res := loopback(b, w, probe.Config{})
-			var requests []probe.Request
-			for _, d := range domains {
-				requests = append(requests, probe.Request{
-					Set: res.Lookup(b.Context(), d), Sender: address(b, "sender@example.net"),
-					Rcpt: address(b, "anna@"+d), Helo: helo,
-				})
-			}
-			var next atomic.Int64
-			b.ReportAllocs()
-			b.SetParallelism(50)
-			b.ResetTimer()
-			b.RunParallel(func(pb *testing.PB) {
-				for pb.Next() {
-					r := requests[int(next.Add(1))%len(requests)]
-					if out := pool.Probe(b.Context(), r); out.Reply.Code != 250 {
-						b.Errorf("%+v", out)
-						return
-					}
-				}
-			})
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "probes/s")
-		})
 	}
 }
