@@ -33,7 +33,7 @@ func retryIn(text string) time.Duration {
 }
 
 func blankBefore(c byte) bool {
-	return c == ' ' || c == '(' || c == '=' || c == ':' || c == '[' || c == '\n'
+	return c == ' ' || c == '(' || c == '=' || c == '[' || c == '\n'
 }
 
 func numberEnd(s string, i int) int {
