@@ -324,11 +324,11 @@ func (v *Verifier) watch(f *flight, now time.Time) {
 	if r.Cached || f.hosts == 0 || r.Stage != reply.StageRcpt {
 		return
 	}
-	switch {
-	case r.Reason == Greylisted:
+	switch r.Reason {
+	case Greylisted:
 		v.domains.note(domain, f.hosts, now, func(d *domainFacts) bool { return d.greylist(local) })
 		return
-	case r.Reason == MailboxExists, r.Reason == MailboxUnknown:
+	case MailboxExists, MailboxUnknown:
 	default:
 		return
 	}

@@ -2,9 +2,9 @@ package verify
 
 import (
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -19,7 +19,7 @@ type feed struct {
 }
 
 func newFeed(named bool) *feed {
-	return &feed{g: newGuard(slog.New(slog.NewTextHandler(io.Discard, nil))), now: someTime(), named: named}
+	return &feed{g: newGuard(slog.New(slog.DiscardHandler)), now: someTime(), named: named}
 }
 
 // answers gives n answers, a second apart, each about another address, and returns after how many
@@ -31,7 +31,7 @@ func (f *feed) answers(n int, known bool, refused func(i int) bool) int {
 		f.now = f.now.Add(time.Second)
 		a := answerSeen{
 			at: f.now, address: uint64(f.n), domain: 1, own: f.named, known: known, refused: refused(i),
-			key: fmt.Sprint(f.n),
+			key: strconv.Itoa(f.n),
 		}
 		if !f.named {
 			a.domain = uint64(f.n / 2)

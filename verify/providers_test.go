@@ -201,7 +201,7 @@ func TestRateLimitAfterFirst(t *testing.T) {
 		if p := w.v.Pauses(); len(p) != 1 || p[0].Group != "mx.example.com" {
 			t.Errorf("pauses: %+v", p)
 		}
-	}, site("example.com", func(s *mxsim.Session, e mxsim.Event) (mxsim.Answer, bool) {
+	}, site("example.com", func(_ *mxsim.Session, e mxsim.Event) (mxsim.Answer, bool) {
 		return mxsim.Say("450 4.7.1 Too many recipients from your IP address, slow down"), e.Stage == mxsim.Rcpt && e.Local != "anna"
 	}))
 }
