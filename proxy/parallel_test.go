@@ -19,13 +19,13 @@ import (
 
 func newReader(r io.Reader) *bufio.Reader { return bufio.NewReader(r) }
 
-// internet is a real verifier on a simulated internet of n domains d0.example.com …, each
+// internet is a real verifier on a simulated internet of n domains d0.test …, each
 // with the mailbox anna.
 func internet(t *testing.T, n int, b ...mxsim.Behaviour) (*mxsim.World, *verify.Verifier, func()) {
 	t.Helper()
 	w := mxsim.New(mxsim.Config{})
 	for i := range n {
-		domain := fmt.Sprintf("d%d.example.com", i)
+		domain := fmt.Sprintf("d%d.test", i)
 		w.Add(&mxsim.Site{
 			Domains: []string{domain}, Hosts: []*mxsim.Host{{Name: "mx." + domain, Pref: 10}},
 			Mailboxes: map[string]mxsim.Mailbox{"anna": mxsim.Active}, Behaviours: b,
@@ -70,7 +70,7 @@ func TestSideBySide(t *testing.T) {
 					if i == 4 {
 						local = "nobody"
 					}
-					fmt.Fprintf(&all, "RCPT TO:<%s@d%d.example.com>\r\n", local, i)
+					fmt.Fprintf(&all, "RCPT TO:<%s@d%d.test>\r\n", local, i)
 				}
 				all.WriteString("DATA\r\n")
 				if packets == "one packet" {
@@ -136,7 +136,7 @@ func TestBudget(t *testing.T) {
 		begin := time.Now()
 		for i := range 30 {
 			one := time.Now()
-			p.say(fmt.Sprintf("RCPT TO:<anna@d%d.example.com>", i), "250")
+			p.say(fmt.Sprintf("RCPT TO:<anna@d%d.test>", i), "250")
 			if took := time.Since(one); took > 8*time.Second {
 				t.Errorf("recipient %d waited %v", i, took)
 			}
