@@ -57,7 +57,9 @@ func (m *messageLog) lost(err error) esmtp.Reply {
 
 // lineHandler is a handler that takes a line as it is, without a record, which is garbage.
 type lineHandler interface {
-	HandleAttrs(ctx context.Context, at time.Time, level slog.Level, message string, attrs []slog.Attr) error
+	HandleAttrs(
+		ctx context.Context, at time.Time, level slog.Level, message string, attrs []slog.Attr,
+	) error
 }
 
 // line is where the attributes of a line are gathered.
@@ -75,7 +77,8 @@ func (t *transaction) logs(failed bool) (level slog.Level, wanted bool) {
 	if wanted = log.Enabled(context.Background(), level); wanted && t.log == nil {
 		t.log = log.Handler().WithAttrs([]slog.Attr{
 			slog.String("session", t.decide.Session), slog.String("transaction", t.id),
-			slog.String("client", t.decide.Client.Addr.String()), slog.String("sender", t.address(t.mail.From)),
+			slog.String("client", t.decide.Client.Addr.String()),
+			slog.String("sender", t.address(t.mail.From)),
 		})
 	}
 	return level, wanted
@@ -118,10 +121,12 @@ func (t *transaction) logMessage(m *messageLog) {
 	}
 	t.write(now, level, "message", func(attrs []slog.Attr) []slog.Attr {
 		attrs = append(attrs,
-			slog.String("helo", clean(t.decide.Client.Helo)), slog.String("login", clean(t.decide.Client.Login)),
-			slog.String("outcome", string(m.outcome)),
-			slog.Int("accepted", t.accepted), slog.Int("deferred", t.deferred), slog.Int("refused", t.refused),
-			slog.Int64("octets", m.size), slog.String("relay", m.upstream), slog.String("queue_id", m.queueID),
+			slog.String("helo", clean(t.decide.Client.Helo)),
+			slog.String("login", clean(t.decide.Client.Login)),
+			slog.String("outcome", string(m.outcome)), slog.Int("accepted", t.accepted),
+			slog.Int("deferred", t.deferred), slog.Int("refused", t.refused),
+			slog.Int64("octets", m.size), slog.String("relay", m.upstream),
+			slog.String("queue_id", m.queueID),
 			slog.Int64("total_ms", now.Sub(t.started).Milliseconds()),
 			slog.Int64("data_ms", now.Sub(m.start).Milliseconds()))
 		if !m.received.IsZero() {

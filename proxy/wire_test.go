@@ -53,7 +53,8 @@ func TestMessageTimeout(t *testing.T) {
 func TestPanic(t *testing.T) {
 	for name, commands := range map[string]string{
 		"first": "RCPT TO:<panic@good.test>\r\n",
-		"later": "RCPT TO:<bob@good.test>\r\nRCPT TO:<panic@good.test>\r\nRCPT TO:<eve@good.test>\r\nDATA\r\n",
+		"later": "RCPT TO:<bob@good.test>\r\nRCPT TO:<panic@good.test>\r\n" +
+			"RCPT TO:<eve@good.test>\r\nDATA\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -75,7 +76,8 @@ func TestPanic(t *testing.T) {
 				p.want("421 4.")
 				p.want("EOF")
 				synctest.Wait()
-				if log := g.log.String(); !strings.Contains(log, "a fault") || !strings.Contains(log, "level=ERROR") {
+				log := g.log.String()
+				if !strings.Contains(log, "a fault") || !strings.Contains(log, "level=ERROR") {
 					t.Errorf("the log does not tell: %s", log)
 				}
 				other := g.hello()

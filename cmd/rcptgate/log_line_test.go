@@ -106,9 +106,11 @@ func FuzzLineHandler(f *testing.F) {
 // lineAttrs are those of an ordinary line about a recipient.
 func lineAttrs() []slog.Attr {
 	return []slog.Attr{
-		slog.String("recipient", "u…@example.com"), slog.String("action", "accept"), slog.String("rule", "builtin-accept"),
-		slog.String("verdict", "deliverable"), slog.String("reason", "mailbox_exists"), slog.Float64("confidence", 0.95),
-		slog.String("mx", "mx1.example.com"), slog.String("stage", "rcpt"), slog.Bool("cached", true), slog.Int64("wait_ms", 0),
+		slog.String("recipient", "u…@example.com"), slog.String("action", "accept"),
+		slog.String("rule", "builtin-accept"), slog.String("verdict", "deliverable"),
+		slog.String("reason", "mailbox_exists"), slog.Float64("confidence", 0.95),
+		slog.String("mx", "mx1.example.com"), slog.String("stage", "rcpt"),
+		slog.Bool("cached", true), slog.Int64("wait_ms", 0),
 	}
 }
 
