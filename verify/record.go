@@ -147,7 +147,8 @@ func newRecord(e *cache.Entry[Result]) record {
 }
 
 func refreshAfter(d time.Duration) uint32 {
-	return uint32(min(max((d+refreshUnit-1)/refreshUnit, 0), math.MaxUint32))
+	const most = math.MaxUint32 / 100 * 100 // a whole second, as on disk: 497 days
+	return uint32(min(max((d+refreshUnit-1)/refreshUnit, 0), most))
 }
 
 func tenThousandths(p float64) uint16 { return uint16(math.Round(min(max(p, 0), 1) * 10_000)) }
