@@ -19,8 +19,8 @@ import (
 var layers = map[string][]string{
 	"cmd/rcptgate": {"*"},
 	"internal/config": {
-		"proxy", "proxy/relay", "policy", "verify", "verify/cache", "verify/feedback", "verify/mx",
-		"verify/probe", "verify/provider", "verify/reply",
+		"proxy", "proxy/relay", "policy", "verify", "verify/cache", "verify/feedback",
+		"verify/health", "verify/mx", "verify/probe", "verify/provider", "verify/reply",
 		"internal/dns", "internal/esmtp", "internal/limit",
 	},
 	"proxy":       {"proxy/relay", "proxy/wire", "policy", "verify", "internal/esmtp", "internal/limit"},
@@ -28,14 +28,15 @@ var layers = map[string][]string{
 	"proxy/wire":  {"internal/esmtp", "internal/limit"},
 	"policy":      {"verify", "verify/reply", "internal/esmtp", "internal/limit"},
 	"verify": {
-		"verify/cache", "verify/feedback", "verify/mx", "verify/probe", "verify/provider", "verify/reply",
-		"internal/dns", "internal/esmtp", "internal/limit",
+		"verify/cache", "verify/feedback", "verify/health", "verify/mx", "verify/probe", "verify/provider",
+		"verify/reply", "internal/dns", "internal/esmtp", "internal/limit",
 	},
 	"verify/probe":    {"verify/mx", "verify/reply", "internal/dns", "internal/esmtp", "internal/limit"},
 	"verify/reply":    {"internal/esmtp"},
 	"verify/mx":       {"internal/dns", "internal/esmtp"},
 	"verify/cache":    {"internal/esmtp"},
 	"verify/feedback": {"verify/reply", "internal/esmtp"},
+	"verify/health":   {"internal/dns"},
 	"verify/provider": {},
 	"internal/web":    {"policy", "internal/esmtp"},
 	"internal/dns":    {},

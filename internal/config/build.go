@@ -12,6 +12,7 @@ import (
 	"github.com/rcptgate/rcptgate/proxy/relay"
 	"github.com/rcptgate/rcptgate/verify"
 	"github.com/rcptgate/rcptgate/verify/feedback"
+	"github.com/rcptgate/rcptgate/verify/health"
 	"github.com/rcptgate/rcptgate/verify/mx"
 	"github.com/rcptgate/rcptgate/verify/probe"
 	"github.com/rcptgate/rcptgate/verify/provider"
@@ -106,6 +107,7 @@ func (c *Config) VerifyConfig(log *slog.Logger) (verify.Config, error) {
 		FallbackSender:  fallback,
 		Helo:            c.Helo(),
 		OwnNames:        c.ownNames(),
+		Sources:         v.BindAddresses,
 		PositiveExpire:  time.Duration(v.Cache.PositiveExpireTime),
 		PositiveRefresh: time.Duration(v.Cache.PositiveRefreshTime),
 		NegativeExpire:  time.Duration(v.Cache.NegativeExpireTime),
@@ -130,6 +132,15 @@ func (c *Config) FeedbackConfig(log *slog.Logger) (cfg feedback.Config, ok bool)
 		Path: f.RelayLog, Labels: f.Labels, Relays: f.Smarthosts, History: f.History,
 		Networks: prefixes(c.Verify.AllowNetworks), Log: log,
 	}, f.RelayLog != ""
+}
+
+// HealthConfig is the configuration of what looks after the addresses that probes leave from; ok is
+// false if nothing does: it is turned off, or there are no probes.
+func (c *Config) HealthConfig(log *slog.Logger) (cfg health.Config, ok bool) {
+	h := c.Verify.Health
+	return health.Config{
+		Helo: c.Helo(), Public: h.Addresses, Zones: h.DNSBLZones, Every: time.Duration(h.Interval), Log: log,
+	}, h.Interval > 0 && c.Verify.Mode != "passive"
 }
 
 // DNSConfig is the configuration of the resolver.

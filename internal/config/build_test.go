@@ -61,6 +61,7 @@ max_probes_per_host = 19
 recipients_per_probe = 21
 probe_idle_timeout = "22s"
 max_questions = 23
+bind_addresses = ["192.0.2.25"]
 [verify.dns]
 servers = ["192.0.2.53"]
 timeout = "24s"
@@ -73,6 +74,10 @@ positive_refresh_time = "27s"
 negative_expire_time = "30s"
 negative_refresh_time = "29s"
 temporary_expire_time = "31s"
+[verify.health]
+interval = "32s"
+dnsbl_zones = ["bl.example.net"]
+addresses = ["192.0.2.26"]
 [policy]
 mode = "shadow"
 [log]
@@ -91,11 +96,17 @@ redact = false
 	if err != nil {
 		t.Fatal(err)
 	}
+	healthConfig, watched := cfg.HealthConfig(nil)
+	healthDefault, watchedByDefault := def.HealthConfig(nil)
+	if watched || !watchedByDefault {
+		t.Errorf("addresses are looked after: %v in passive mode, %v by default", watched, watchedByDefault)
+	}
 	for _, pair := range [][2]any{
 		{cfg.ProxyConfig(), def.ProxyConfig()},
 		{cfg.RelayConfig(), def.RelayConfig()},
 		{cfg.PolicyConfig(), def.PolicyConfig()},
 		{verifyConfig, verifyDefault},
+		{healthConfig, healthDefault},
 		{cfg.DNSConfig(nil), def.DNSConfig(nil)},
 		{cfg.FilterConfig(nil), def.FilterConfig(nil)},
 		{cfg.ProbeConfig(nil, nil, nil), def.ProbeConfig(nil, nil, nil)},
@@ -123,7 +134,10 @@ var notFromTheFile = map[string]bool{
 	"proxy.Config.TLS": true, "proxy.Config.Hooks": true,
 	"relay.Config.RootCAs": true, "relay.Config.Credentials": true, // TestFilesReachTheRelay
 	"relay.Config.Dial": true, "policy.Config.Rules": true, "verify.Config.Log": true,
-	"verify.Config.Store": true, "verify.Config.CacheSize": true,
+	"verify.Config.Store": true, "verify.Config.CacheSize": true, "verify.Config.Secret": true,
+	"verify.Config.Providers": true, "verify.Config.NoInvented": true,
+	"health.Config.DNS": true, "health.Config.Addrs": true, "health.Config.Port25": true,
+	"health.Config.Blocks": true, "health.Config.Log": true,
 	"dns.Config.ResolvConf": true, "dns.Config.Dial": true, "dns.Config.Log": true,
 	"mx.FilterConfig.Relay": true, "mx.FilterConfig.Interfaces": true,
 	"probe.Config.Dial": true, "probe.Config.Resolver": true, "probe.Config.TLSConfig": true,
@@ -190,5 +204,22 @@ func TestNames(t *testing.T) {
 	name, domain, _ := strings.Cut(cfg.Hostname(), ".")
 	if name == "" || domain == "" || hostnameProblem(cfg.Hostname()) != "" {
 		t.Errorf("without a configuration the gate is %q", cfg.Hostname())
+	}
+}
+
+// TestHealthConfig: the addresses are looked after unless that is turned off.
+func TestHealthConfig(t *testing.T) {
+	for text, want := range map[string]bool{
+		"":                                   true,
+		"[verify.health]\ninterval = \"0s\"": false,
+		"[verify]\nmode = \"passive\"":       false,
+	} {
+		cfg, err := Parse("f", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := cfg.HealthConfig(nil); ok != want {
+			t.Errorf("%q: %v", text, ok)
+		}
 	}
 }
