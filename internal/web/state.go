@@ -13,6 +13,13 @@ type Sources struct {
 	Upstreams   func() []Upstream // of the relay
 	Breaker     func() bool       // probing is off
 	Verifier    func() Verifier   // what it holds
+	Pauses      func() []Pause    // who is not asked now
+	// Own is what is wrong with the addresses that probes leave from; false: nobody looks.
+	Own func() (Own, bool)
+	// RelayLog is how the relay's log is read; false: none is.
+	RelayLog func() (RelayLog, bool)
+	// Store is the cache on disk; false: there is none.
+	Store func() (Store, bool)
 	// RuleFailures counts the conditions that broke at run time, by rule, since the last reload.
 	RuleFailures func() map[string]uint64
 	// Config tells whether the last reload was taken over, and when one last was.
@@ -32,6 +39,44 @@ type Upstream struct {
 type Verifier struct {
 	Flights int            // recipients that are being asked about
 	Memory  map[string]int // entries by verdict
+
+	Domains   int // whose behaviour is known
+	Histories int // addresses that mail was seen to arrive at
+	Incidents int // providers whose refusals are not believed
+	Scheduled int // greylisted recipients that are asked about again
+
+	Tests      uint64            // invented recipients asked for
+	Deliveries map[string]uint64 // by what the relay's log said of them
+	Checks     map[string]uint64 // deliveries held against verdicts, by the result
+}
+
+// Pause counts mail servers that are not asked now.
+type Pause struct {
+	Provider, Reason string // of closed sets
+	Count            int
+}
+
+// Own is the health of the addresses that probes leave from.
+type Own struct {
+	Checked  time.Time // zero: not yet
+	Findings map[Finding]int
+}
+
+// Finding is what findings are counted by; both of closed sets.
+type Finding struct{ Kind, Severity string }
+
+// RelayLog is how the relay's log is read.
+type RelayLog struct {
+	Readable bool
+	Lines    uint64
+}
+
+// Store is the cache on disk.
+type Store struct {
+	OK      bool
+	Octets  int64
+	Dropped int64            // entries that could not be taken
+	Entries map[string]int64 // by bucket
 }
 
 // stateCollector turns Sources into gauges.
@@ -42,12 +87,10 @@ type stateCollector struct {
 
 	connections, up, sessions, breaker, flights, memory, ruleFailures *prometheus.Desc
 	reloaded, reloadTime, certificate, isReady                        *prometheus.Desc
+	learned                                                           learnedDescs
 }
 
 func newStateCollector(build Build, sources Sources) *stateCollector {
-	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, labels, nil)
-	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info", Help: "What program this is; always 1.",
 		ConstLabels: prometheus.Labels{
@@ -71,7 +114,12 @@ func newStateCollector(build Build, sources Sources) *stateCollector {
 		certificate: desc("tls_certificate_not_after_timestamp_seconds",
 			"The end of the certificate in use."),
 		isReady: desc("ready", "1 if /readyz answers 200."),
+		learned: newLearnedDescs(),
 	}
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, labels, nil)
 }
 
 // Describe lists the metrics.
@@ -80,6 +128,9 @@ func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) {
 		c.build.Desc(), c.connections, c.up, c.sessions, c.breaker, c.flights, c.memory, c.ruleFailures,
 		c.reloaded, c.reloadTime, c.certificate, c.isReady,
 	} {
+		ch <- d
+	}
+	for _, d := range c.learned {
 		ch <- d
 	}
 }
@@ -131,7 +182,9 @@ func (c *stateCollector) collectParts(
 		for verdict, n := range held.Memory {
 			gauge(c.memory, float64(n), verdict)
 		}
+		c.learned.verifier(ch, held)
 	}
+	c.learned.collect(ch, s)
 	if s.RuleFailures != nil {
 		for rule, n := range s.RuleFailures() {
 			ch <- constant(c.ruleFailures, prometheus.CounterValue, float64(n), rule)

@@ -85,7 +85,25 @@ func busy(t *testing.T) *site {
 		},
 		Breaker: func() bool { return true },
 		Verifier: func() web.Verifier {
-			return web.Verifier{Flights: 4, Memory: map[string]int{"deliverable": 10, "undeliverable": 2, "unknown": 1}}
+			return web.Verifier{
+				Flights: 4, Memory: map[string]int{"deliverable": 10, "undeliverable": 2, "unknown": 1},
+				Domains: 5, Histories: 6, Incidents: 1, Scheduled: 8, Tests: 9,
+				Deliveries: map[string]uint64{"delivered": 11, "ignored": 0},
+				Checks:     map[string]uint64{"agreed": 12, "refused_arrived": 1},
+			}
+		},
+		Pauses: func() []web.Pause {
+			return []web.Pause{{"google", "blocked_ip", 1}, {"other", "rate_limited", 3}}
+		},
+		Own: func() (web.Own, bool) {
+			return web.Own{
+				Checked:  time.Unix(1_700_000_000, 0),
+				Findings: map[web.Finding]int{{"ptr", "warning"}: 2},
+			}, true
+		},
+		RelayLog: func() (web.RelayLog, bool) { return web.RelayLog{Readable: true, Lines: 13}, true },
+		Store: func() (web.Store, bool) {
+			return web.Store{OK: true, Octets: 32768, Dropped: 2, Entries: map[string]int64{"verdicts": 14}}, true
 		},
 		RuleFailures: func() map[string]uint64 { return map[string]uint64{"a rule": 7} },
 		Config:       func() (bool, time.Time) { return true, time.Unix(1_800_000_000, 0) },
@@ -114,6 +132,11 @@ func TestMetrics(t *testing.T) {
 	}
 	for _, line := range []string{
 		`rcptgate_build_info{commit="abc",goversion="go1",version="v1"} 1`,
+		`rcptgate_cache_dropped_entries_total 2`,
+		`rcptgate_cache_entries{bucket="verdicts"} 14`,
+		`rcptgate_cache_file_bytes 32768`,
+		`rcptgate_cache_file_ok 1`,
+		`rcptgate_catch_all_tests_total 9`,
 		`rcptgate_config_last_reload_success_timestamp_seconds 1.8e+09`,
 		`rcptgate_config_last_reload_successful 1`,
 		`rcptgate_config_reloads_total{result="refused"} 1`,
@@ -123,27 +146,41 @@ func TestMetrics(t *testing.T) {
 		`rcptgate_decision_duration_seconds_count{source="memory"} 1`,
 		`rcptgate_decision_duration_seconds_count{source="rules"} 1`,
 		`rcptgate_decision_duration_seconds_count{source="asked"} 1`,
+		`rcptgate_deliveries_total{event="delivered"} 11`,
+		`rcptgate_deliveries_total{event="ignored"} 0`,
+		`rcptgate_greylist_scheduled 8`,
 		`rcptgate_message_size_bytes_bucket{le="4096"} 2`,
 		`rcptgate_message_size_bytes_bucket{le="1024"} 1`,
 		`rcptgate_messages_total{outcome="client_lost"} 1`,
 		`rcptgate_messages_total{outcome="passed"} 1`,
 		`rcptgate_messages_total{outcome="unknown"} 0`,
 		`rcptgate_open_connections 3`,
+		`rcptgate_own_address_findings{kind="ptr",severity="warning"} 2`,
+		`rcptgate_own_address_last_check_timestamp_seconds 1.7e+09`,
 		`rcptgate_probing_off 1`,
+		`rcptgate_provider_incidents 1`,
+		`rcptgate_provider_pauses{provider="google",reason="blocked_ip"} 1`,
+		`rcptgate_provider_pauses{provider="other",reason="rate_limited"} 3`,
 		`rcptgate_questions 4`,
 		`rcptgate_ready 1`,
 		`rcptgate_recipients_total{by="gate",code="5xx"} 1`,
 		`rcptgate_recipients_total{by="gate",code="none"} 1`,
 		`rcptgate_recipients_total{by="relay",code="2xx"} 1`,
 		`rcptgate_relay_answer_duration_seconds_count 1`,
+		`rcptgate_relay_log_lines_total 13`,
+		`rcptgate_relay_log_readable 1`,
 		`rcptgate_relay_sessions{state="busy",upstream="192.0.2.1:25"} 3`,
 		`rcptgate_relay_sessions{state="idle",upstream="192.0.2.1:25"} 2`,
 		`rcptgate_relay_up{upstream="192.0.2.1:25"} 1`,
 		`rcptgate_relay_up{upstream="unix:/run/relay"} 0`,
+		`rcptgate_remembered_deliveries 6`,
+		`rcptgate_remembered_domains 5`,
 		`rcptgate_remembered_recipients{verdict="undeliverable"} 2`,
 		`rcptgate_rule_failures_total{rule="a rule"} 7`,
 		`rcptgate_shadowed_recipients_total{action="reject"} 1`,
 		`rcptgate_tls_certificate_not_after_timestamp_seconds 1.9e+09`,
+		`rcptgate_verdict_checks_total{result="agreed"} 12`,
+		`rcptgate_verdict_checks_total{result="refused_arrived"} 1`,
 		`rcptgate_verdicts_total{reason="mailbox_unknown",verdict="undeliverable"} 1`,
 		`rcptgate_verdicts_total{reason="not_asked",verdict="none"} 1`,
 	} {
@@ -276,6 +313,21 @@ func TestRequests(t *testing.T) {
 	} {
 		if status, _ := s.request(test.method, test.path); status != test.status {
 			t.Errorf("%s %s: status %d, want %d", test.method, test.path, status, test.status)
+		}
+	}
+}
+
+// TestNothingThere: what the gate does not have has no metrics, where a 0 would be a false alarm.
+func TestNothingThere(t *testing.T) {
+	s := newSite(t, web.Sources{
+		Own:      func() (web.Own, bool) { return web.Own{}, false },
+		RelayLog: func() (web.RelayLog, bool) { return web.RelayLog{}, false },
+		Store:    func() (web.Store, bool) { return web.Store{}, false },
+	})
+	_, body := s.request(http.MethodGet, "/metrics")
+	for _, name := range []string{"own_address", "relay_log", "cache"} {
+		if strings.Contains(body, "rcptgate_"+name) {
+			t.Errorf("there is a metric %s:\n%s", name, body)
 		}
 	}
 }
