@@ -154,6 +154,18 @@ func (p *demoPrinter) delivered(sent *demoSent, elapsed time.Duration) {
 	p.line("", fmt.Sprintf("   %s (%s in all)", text, roundTime(elapsed)))
 }
 
+// learned shows what the relay's log brought.
+func (p *demoPrinter) learned(deliveries int, bounced []mxsim.Outcome) {
+	p.line("", "")
+	p.line(ansiBold, fmt.Sprintf("Meanwhile the relay has delivered, and the gate has read of %d tries "+
+		"in its log", deliveries))
+	p.line(ansiDim, "   refused after the message, which no question could have told:")
+	for _, o := range bounced {
+		p.line("", fmt.Sprintf("   %s  %s", pad(o.Rcpt, demoColumn),
+			string(esmtp.AppendEscaped(nil, o.Text, false))))
+	}
+}
+
 // summary compares with the truth.
 func (p *demoPrinter) summary(s *demoScore, e demoEtiquette) {
 	p.line("", "")

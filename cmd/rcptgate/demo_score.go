@@ -37,6 +37,8 @@ func (d *demo) truth(rcpt string) demoClass {
 	}
 	t := d.world.Truth(rcpt)
 	switch {
+	case d.bounced[rcpt]:
+		return demoCertain // by now it has been told
 	case t.Receives:
 		return demoGood
 	case t.Provable:
@@ -164,7 +166,8 @@ func (s *demoScore) faults() []string {
 	return append(faults, s.wrong...)
 }
 
-// demoEtiquette is how the gate behaved towards the simulated mail servers.
+// demoEtiquette is how the gate behaved towards the simulated mail servers; what the relay delivered
+// is left out.
 type demoEtiquette struct {
 	connections, asked, messages int
 	rude                         []string // hosts that were left without QUIT
@@ -172,16 +175,15 @@ type demoEtiquette struct {
 
 func (d *demo) etiquette() demoEtiquette {
 	var e demoEtiquette
-	for _, site := range d.world.Sites() {
-		for _, h := range site.Hosts {
-			rec := h.Record()
-			e.connections += len(rec.Conns)
-			e.asked += rec.Count(mxsim.Rcpt)
-			e.messages += rec.Count(mxsim.Data)
-			if len(rec.WithoutQuit()) > 0 {
-				e.rude = append(e.rude, h.Name)
-			}
+	all, relay := d.world.Tally(), d.delivery.Tally()
+	for name, t := range all {
+		e.connections += t.Connections - relay[name].Connections
+		e.asked += t.Rcpts - relay[name].Rcpts
+		e.messages += t.Messages - relay[name].Messages
+		if t.Rude > relay[name].Rude {
+			e.rude = append(e.rude, name)
 		}
 	}
+	slices.Sort(e.rude)
 	return e
 }

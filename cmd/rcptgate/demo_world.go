@@ -24,6 +24,10 @@ const demoSender = "news@shop.example.org"
 
 // demoCampaign is what is sent, one message after the other, each with its recipients pipelined.
 func demoCampaign() []demoMail {
+	return slices.Concat(demoServers(), demoProviders())
+}
+
+func demoServers() []demoMail {
 	return []demoMail{
 		{title: "Servers that say clearly who exists", sender: demoSender, rcpts: []string{
 			"anna@postfix.test", "bela@postfix.test", "typo.anna@postfix.test", "left.us@postfix.test",
@@ -36,7 +40,7 @@ func demoCampaign() []demoMail {
 		}},
 		{title: "Servers that leave it open", sender: demoSender, rcpts: []string{
 			"gustav@exim.test", "gustaf@exim.test", "hanna@microsoft-like.test", "hannah@microsoft-like.test",
-			"ida@yahoo-like.test", "idda@yahoo-like.test", "anything@catch-all.test", "full@postfix.test",
+			"ida@yahoo-like.test", "anything@catch-all.test", "full@postfix.test",
 			"jörg@no-utf8.test",
 		}},
 		{title: "Servers that refuse us, not the mailbox", sender: demoSender, rcpts: []string{
@@ -66,7 +70,7 @@ func demoInternal() []string { return []string{"intern.test"} }
 
 // demoSites is the simulated internet, with the truth about its mailboxes.
 func demoSites() []*mxsim.Site {
-	sites := slices.Concat(demoClearSites(), demoOpenSites(), demoTroubleSites())
+	sites := slices.Concat(demoClearSites(), demoOpenSites(), demoTroubleSites(), demoProviderSites())
 	for _, s := range sites {
 		for _, h := range s.Hosts {
 			h.Latency = demoLatency

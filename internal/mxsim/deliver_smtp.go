@@ -163,6 +163,7 @@ func (t *transfer) converse(rcpts []string) []result {
 	if err != nil || !strings.HasPrefix(reply, "354") {
 		return append(results, t.over(taken, reply, err, "DATA")...)
 	}
+	t.d.count(t.host.Name, Tally{Messages: 1})
 	reply, err = t.body()
 	if err != nil || !strings.HasPrefix(reply, "2") {
 		return append(results, t.over(taken, reply, err, "end of DATA")...)
@@ -197,6 +198,9 @@ func (t *transfer) said(rcpt, reply, command string) result {
 
 // lost is the result of a conversation that broke.
 func (t *transfer) lost(err error, doing string) {
+	if !errors.Is(err, io.EOF) { // else it was the host that went
+		t.d.count(t.host.Name, Tally{Rude: 1})
+	}
 	text := fmt.Sprintf("lost connection with %s[%s] while %s", t.host.Name, t.addr, doing)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		text = fmt.Sprintf("conversation with %s[%s] timed out while %s", t.host.Name, t.addr, doing)

@@ -134,6 +134,7 @@ func TestDelivery(t *testing.T) {
 		}
 		checkLog(t, log, len(rcpts))
 		checkObservations(t, log)
+		synctest.Wait() // the hosts see the end of the last connections
 		checkOutcomes(t, d, w, len(rcpts))
 	})
 }
@@ -213,6 +214,9 @@ func checkOutcomes(t *testing.T, d *mxsim.Delivery, w *mxsim.World, rcpts int) {
 		}
 	}
 	sum := mxsim.Sum(all)
+	if own := mxsim.Sum(mine); own.Rude != sum.Rude || own.Messages != sum.Messages {
+		t.Errorf("the deliveries counted %+v, the hosts %+v", own, sum)
+	}
 	if sum.Rude != 3 || sum.Dropped != 3 || sum.Open != 0 || sum.Messages != 5 {
 		t.Errorf("in all %+v", sum)
 	}
