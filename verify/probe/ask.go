@@ -266,6 +266,9 @@ func (s *session) broke(list []*asking, err error) {
 		}
 		a.out.Reply = esmtp.Reply{}
 		a.out.Err = s.fault(a.name, command(a.out.Stage), err)
+		if _, proven := p.proven.get(s.addr, time.Now()); i == 0 && isTimeout(err) && !proven {
+			p.slow.put(s.addr, kept(a.out), time.Now())
+		}
 		p.deliver(a.question, a.out, false)
 	}
 	if len(again) > 0 {

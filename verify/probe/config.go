@@ -82,10 +82,12 @@ const (
 	maxKeptLine     = 500 // octets of each
 	maxBanner       = 512 // octets of each of the two lines of Outcome.Banner
 
-	quitTimeout = 2 * time.Second  // for the reply to QUIT
-	downFor     = 30 * time.Second // an address that does not let us in is left alone
-	plainFor    = time.Hour        // a host whose TLS failed is spoken to without
-	provenFor   = time.Hour        // a host that answered may use the places kept for such
+	quitTimeout  = 2 * time.Second  // for the reply to QUIT
+	downFor      = 30 * time.Second // an address that does not let us in is left alone
+	lingerFor    = time.Minute      // for a host that is slow to come to its QUIT; it is left alone
+	lingerOctets = 64 << 10         // that it may say meanwhile
+	plainFor     = time.Hour        // a host whose TLS failed is spoken to without
+	provenFor    = time.Hour        // a host that answered may use the places kept for such
 
 	// patience is how long who waits at a host with a busy session waits for that one before
 	// another is opened: most answers are there by then, a connection would not be.

@@ -83,6 +83,7 @@ func hostile(t *testing.T, w *world, stage mxsim.Stage) {
 		time.Sleep(30 * time.Second) // a session that is kept has ended
 	}
 	w.wantReply(w.probe("anna@example.org"), "rcpt", "250")
+	time.Sleep(time.Minute) // nor does one linger
 	if n := w.Host("mx.example.com").Record().Open; n != 0 {
 		t.Errorf("%d connections are still open", n)
 	}

@@ -29,8 +29,9 @@
 // we leave, so that servers do not count us as a harvester (Postfix smtpd_soft_error_limit is 10):
 // no more questions are sent ahead than may be refused. A host that lets fewer connections or
 // recipients pass than we would like is taken at its word for an hour. Each session ends with QUIT
-// and a short wait for the reply; without that wait where a reply was overdue already, and without QUIT
-// where the other side broke the conversation. A host that could not be reached, or did not let us come as far as MAIL, is left alone for
+// and a short wait for the reply, unless the other side broke it. To a host that kept us waiting for
+// a reply too long we stop to listen, but stay for up to a minute until it comes to the QUIT. A host
+// that could not be reached, or did not let us come as far as MAIL, is left alone for
 // 30 seconds: its next recipients get the same Outcome.
 //
 // Who sends to a dictionary of names shall not find mailboxes through us, nor have us blocked: when
@@ -130,6 +131,7 @@ type Pool struct {
 	quiet   *limit.Limiter // of warnings
 
 	down     *memory[Outcome]  // not to be connected to, and why
+	slow     *memory[Outcome]  // did not answer the first question, see session.linger
 	plain    *memory[struct{}] // not to be offered TLS
 	proven   *memory[struct{}] // have answered a question
 	capacity *memory[int]      // recipients that a session takes there
@@ -160,6 +162,7 @@ func NewPool(cfg Config) *Pool {
 		rates:    limit.NewLimiter(limit.Rate{}, rememberedDomains),
 		quiet:    limit.NewLimiter(limit.Rate{Count: 1, Per: time.Minute, Burst: 5}, 1),
 		down:     newMemory[Outcome](downFor, rememberedHosts),
+		slow:     newMemory[Outcome](lingerFor, rememberedHosts),
 		plain:    newMemory[struct{}](plainFor, rememberedHosts),
 		proven:   newMemory[struct{}](provenFor, rememberedHosts),
 		capacity: newMemory[int](provenFor, rememberedHosts),
@@ -200,6 +203,9 @@ func (p *Pool) Close(ctx context.Context) error {
 	for _, pr := range p.peers {
 		for _, s := range pr.sessions {
 			s.poke()
+			if s.lingers {
+				_ = s.conn.Close() // its QUIT is said
+			}
 		}
 		p.useless(pr)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"runtime/debug"
@@ -85,6 +86,7 @@ type session struct {
 	state   state
 	since   time.Time // in that state
 	evicted bool      // another needs its place
+	lingers bool      // see linger
 	group   *group
 	limits  Limits
 
@@ -261,19 +263,54 @@ func (s *session) proved() {
 
 // end ends s as the protocol wants it, with a short wait for the reply, unless it is broken.
 func (s *session) end() {
-	if s.client != nil && s.client.Err() == nil {
+	if s.client == nil {
+		s.free()
+		return
+	}
+	err := s.client.Err()
+	switch {
+	case err == nil:
 		s.client.Timeout = quitTimeout
 		// Nobody is left to whom an error would matter: Quit closes the connection whatever happens.
 		_, _ = s.client.Quit(s.pool.base)
+	case s.mailed || s.asked.Load() > 0:
+		if isTimeout(err) {
+			s.linger()
+		}
 	}
 	s.drop()
 }
 
+// linger gives a host that kept us waiting the time to come to the QUIT that it is sent now: closed
+// at once, the connection would be reset by its late reply, and the QUIT with it never be read.
+// Meanwhile it is a connection to the host, and takes no place from others.
+func (s *session) linger() {
+	s.free()
+	p := s.pool
+	p.mu.Lock()
+	s.lingers = !p.closed
+	p.mu.Unlock()
+	if !s.lingers || !s.client.Farewell() || s.conn.SetDeadline(time.Now().Add(lingerFor)) != nil {
+		return
+	}
+	// Until it closes, or its time or ours is over.
+	_, _ = io.Copy(io.Discard, io.LimitReader(s.conn, lingerOctets))
+}
+
 // drop closes s and frees its place among the greeted. A host that only kept us waiting hears a QUIT.
 func (s *session) drop() {
-	if s.client != nil {
-		_ = s.client.Leave() // there is nothing left to lose
+	switch {
+	case s.client == nil:
+	case s.lingers: // it has heard it
+		_ = s.client.Close() // there is nothing left to lose
+	default:
+		_ = s.client.Leave()
 	}
+	s.free()
+}
+
+// free gives back the place of s among the greeted.
+func (s *session) free() {
 	for _, free := range []*func(){&s.prove, &s.leave} {
 		if *free != nil {
 			(*free)()

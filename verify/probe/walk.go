@@ -167,12 +167,16 @@ func (r *run) host(ctx context.Context, name string, addr netip.Addr) (out Outco
 	}
 	p.mu.Lock()
 	pr := p.peerAt(peerKey{source, addr})
-	if before, ok := p.down.get(addr, time.Now()); ok && !pr.greeted() {
+	last, ok := p.down.get(addr, time.Now())
+	if !ok {
+		last, ok = p.slow.get(addr, time.Now())
+	}
+	if ok && !pr.greeted() {
 		p.tidy(pr)
 		p.mu.Unlock()
-		r.step("%s [%v]: left alone, a moment ago: %s", name, addr, before.why())
-		before.MX, before.Connected = name, false
-		return before, before.Self || before.Declined
+		r.step("%s [%v]: left alone, a moment ago: %s", name, addr, last.why())
+		last.MX, last.Connected = name, false
+		return last, last.Self || last.Declined
 	}
 	p.enqueue(pr, q)
 	p.mu.Unlock()

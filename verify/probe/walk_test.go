@@ -322,3 +322,30 @@ func TestRateLimitOfTheirs(t *testing.T) {
 		w.wantReply(w.probe("anna@example.com"), "rcpt", "452 4.5.3")
 	}, site("example.com", mxsim.Refuse(mxsim.Rcpt, "452 4.5.3 Too many recipients")))
 }
+
+// TestLinger: a host that is slower than our patience finds a QUIT when it comes to it; meanwhile it
+// is left alone, and holds no place of others. Close does not wait for it.
+func TestLinger(t *testing.T) {
+	inBubble(t, probe.Config{}, func(w *world) {
+		t := w.t
+		if out := w.probe("anna@example.com"); out.Err == nil || out.Elapsed != 5*time.Second {
+			t.Errorf("%+v", out)
+		}
+		if out := w.probe("nobody@example.com"); out.Err == nil || out.Elapsed != 0 || out.Connected {
+			t.Errorf("%+v", out)
+		}
+		time.Sleep(10 * time.Second)
+		if n := len(w.Host("mx.example.com").Record().Conns); n != 1 {
+			t.Errorf("%d connections", n)
+		}
+		w.polite()
+		if !w.Host("mx.example.com").Record().Conns[0].Quit {
+			t.Error("no QUIT")
+		}
+		w.probe("anna@example.org")
+		start := time.Now()
+		if err := w.pool.Close(t.Context()); err != nil || time.Since(start) > 0 {
+			t.Errorf("Close took %v: %v", time.Since(start), err)
+		}
+	}, site("example.com", mxsim.Tarpit(mxsim.Rcpt, 12*time.Second)), site("example.org", mxsim.Silence(mxsim.Rcpt)))
+}
