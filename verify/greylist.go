@@ -235,7 +235,7 @@ func (g *greylist) again(ctx context.Context, e *greyed) {
 	}
 	switch {
 	case r.Verdict != Unknown:
-		if r.Verdict == Deliverable {
+		if r.Reason == MailboxExists { // not known to exist by other signs, and still greylisted
 			g.passed(e, now)
 		}
 		e.due = time.Time{}
