@@ -28,7 +28,6 @@ type Tells int
 // The values of Tells.
 const (
 	AtRcpt   Tells = iota // at RCPT, in words or codes that mean just that
-	Vaguely               // at RCPT, in words that may mean something else
 	AfterDot              // after the message: only deliveries tell
 	AtNoTime              // never: the mail is taken
 )
@@ -213,7 +212,7 @@ func Providers() []Provider {
 			},
 		},
 		{
-			Name: "cisco", Title: "Cisco Secure Email", Wording: Cisco, TLS: TLS, Tells: Vaguely,
+			Name: "cisco", Title: "Cisco Secure Email", Wording: Cisco, TLS: TLS,
 			MX: []string{"mx1.hc1234-56.iphmx.com", "mx2.hc1234-56.iphmx.com"},
 			Habits: func() []Behaviour {
 				return some(
