@@ -165,7 +165,9 @@ func openStore(cfg *config.Config, log *slog.Logger) *cache.Store {
 	if cfg.Verify.Cache.Path == "" {
 		return nil
 	}
-	return cache.OpenStore(cfg.Verify.Cache.Path, cache.StoreConfig{Log: logFor(log, logVerify)})
+	return cache.OpenStore(cfg.Verify.Cache.Path, cache.StoreConfig{
+		MaxBytes: int64(cfg.Verify.Cache.MaxSize), Log: logFor(log, logVerify),
+	})
 }
 
 func closeStore(store *cache.Store) {

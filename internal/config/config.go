@@ -138,6 +138,7 @@ type DNS struct {
 // Cache is [verify.cache]. The names of the times are those of Postfix's address_verify_ settings.
 type Cache struct {
 	Path                string   `toml:"path"`
+	MaxSize             Size     `toml:"max_size" min:"16777216"`
 	Memory              Size     `toml:"memory" min:"1048576"`
 	PositiveExpireTime  Duration `toml:"positive_expire_time" min:"1ms"`
 	PositiveRefreshTime Duration `toml:"positive_refresh_time" min:"1ms"`
@@ -269,6 +270,7 @@ func defaultVerify() Verify {
 			CacheSize: 50_000,
 		},
 		Cache: Cache{
+			MaxSize:             2 << 30,
 			Memory:              64 << 20,
 			PositiveExpireTime:  Duration(7 * day),
 			PositiveRefreshTime: Duration(day),
