@@ -139,6 +139,7 @@ func (w *walk) put() verify.Question {
 func (w *walk) question() *verify.Result {
 	q := w.put()
 	if !w.now {
+		q.Client = w.client()
 		result := w.verifier.Verify(w.ctx, q)
 		return &result
 	}
@@ -150,6 +151,17 @@ func (w *walk) question() *verify.Result {
 	// What the conditions make of this is not used.
 	w.stuck = true
 	return &verify.Result{Address: w.rcpt.To, Verdict: verify.Unknown, Reason: verify.NotProbed}
+}
+
+// client is whose questions are counted together: the login, where there is one, else the address.
+func (w *walk) client() string {
+	if login := w.tx.Client.Login; login != "" {
+		return "login " + login
+	}
+	if addr := w.tx.Client.Addr; addr.IsValid() {
+		return addr.Unmap().String()
+	}
+	return ""
 }
 
 // verdictOf reads the zero value as what it means.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/config"
 	"github.com/rcptgate/rcptgate/internal/dns"
+	"github.com/rcptgate/rcptgate/internal/esmtp"
 	"github.com/rcptgate/rcptgate/policy"
 	"github.com/rcptgate/rcptgate/proxy"
 	"github.com/rcptgate/rcptgate/proxy/relay"
@@ -78,9 +80,14 @@ func buildBelow(
 	filter := mx.NewFilter(cfg.FilterConfig(relayAddrs))
 	hosts := cfg.MXResolver(resolver, domains, filter)
 	dial := mx.Dialer(filter, cfg.Verify.BindAddresses)
+	pool := cfg.ProbeConfig(dial, hosts, logFor(log, logProbe))
+	pool.Bind = cfg.Verify.BindAddresses
+	pool.DialFrom = func(source netip.Addr) esmtp.DialFunc {
+		return mx.Dialer(filter, []netip.Addr{source})
+	}
 	return &verification{
 		dns: resolver, domains: domains, hosts: hosts, settings: settings,
-		pool: probe.NewPool(cfg.ProbeConfig(dial, hosts, logFor(log, logProbe))),
+		pool: probe.NewPool(pool),
 	}, nil
 }
 

@@ -262,7 +262,7 @@ func defaultVerify() Verify {
 		MaxProbes:          200,
 		MaxProbesPerHost:   2,
 		RecipientsPerProbe: 20,
-		ProbeIdleTimeout:   Duration(5 * time.Second),
+		ProbeIdleTimeout:   Duration(20 * time.Second),
 		MaxQuestions:       2000,
 		DNS: DNS{
 			Timeout:   Duration(2 * time.Second),
