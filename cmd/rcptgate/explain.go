@@ -163,8 +163,11 @@ func printResult(w io.Writer, r *verify.Result) {
 	if reply := replyText(r.Reply); reply != "" {
 		writef(w, "%12s%-9s its reply: %s\n", "", "", reply)
 	}
-	if r.RetryAfter > 0 {
-		writef(w, "%12s%-9s ask again in %s\n", "", "", roundTime(r.RetryAfter))
+	if !r.Delivered.IsZero() {
+		writef(w, "%12s%-9s mail for it last arrived on %s\n", "", "", dateOf(r.Delivered))
+	}
+	if next := r.NextStep(); next != "" {
+		writef(w, "%12s%-9s next: %s\n", "", "", escaped(next))
 	}
 }
 

@@ -14,8 +14,8 @@ import (
 	"github.com/rcptgate/rcptgate/internal/web"
 )
 
-// health is what /readyz, the metrics and the watchdog look at, from any goroutine.
-type health struct {
+// condition is what /readyz, the metrics and the watchdog look at, from any goroutine.
+type condition struct {
 	draining atomic.Bool
 
 	mu     sync.Mutex
@@ -24,44 +24,38 @@ type health struct {
 	faults string         // of the last one that was not taken over; "" after a success
 }
 
-func (h *health) adopted(cfg *config.Config, now time.Time) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.cfg, h.since, h.faults = cfg, now, ""
+func (c *condition) adopted(cfg *config.Config, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cfg, c.since, c.faults = cfg, now, ""
 }
 
-func (h *health) refused(faults []string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.faults = faults[0]
+func (c *condition) refused(faults []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.faults = faults[0]
 	if more := len(faults) - 1; more > 0 {
-		h.faults += fmt.Sprintf(" (and %d more)", more)
+		c.faults += fmt.Sprintf(" (and %d more)", more)
 	}
 }
 
-func (h *health) configuration() (cfg *config.Config, since time.Time, faults string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.cfg, h.since, h.faults
+func (c *condition) configuration() (cfg *config.Config, since time.Time, faults string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cfg, c.since, c.faults
 }
 
 // checks is the answer of /readyz. It may be called from any goroutine, and does not wait.
 func (s *service) checks() []web.Check {
 	parts := s.gate.parts()
 	list := []web.Check{s.checkService(), s.checkConfig(parts), checkUpstreams(parts)}
-	probing := web.Check{Part: "probing", Detail: "mail servers can be asked"}
-	cfg, _, _ := s.health.configuration()
-	if cfg.Verify.Mode == "passive" {
-		probing.Detail = "passive: no mail server is asked"
-	} else if open, since, detail := parts.verification.verifier.Breaker(); open {
-		probing.State = web.Degraded
-		probing.Detail = fmt.Sprintf("off since %s, unknown recipients pass: %s", dateOf(since), detail)
-	}
-	list = append(list, probing)
+	list = append(list, checkProbing(parts.verification), checkOwn(s.gate.own.report()))
+	list = append(list, s.checkRelayLog(parts.verification.verifier.Stats()), checkStore(s.gate.store))
 	if end, ok := s.certs.end(); ok {
 		check := web.Check{Part: "certificate", Detail: "good until " + dateOf(end)}
 		if time.Now().After(end) {
 			check.State = web.Degraded
+			cfg, _, _ := s.health.configuration()
 			check.Detail = fmt.Sprintf("expired on %s; renew %s", dateOf(end), cfg.Proxy.TLSCertFile)
 		}
 		list = append(list, check)
@@ -90,31 +84,6 @@ func (s *service) checkConfig(parts *gateParts) web.Check {
 		check.Detail = fmt.Sprintf("a changed list of internal domains is not taken over: %v", err)
 	}
 	return check
-}
-
-// sources are for the metrics. They are asked only after build.
-func (s *service) sources() web.Sources {
-	return web.Sources{
-		Connections: func() int { return s.gate.server.Open() },
-		Upstreams:   func() []web.Upstream { return upstreams(s.gate.parts()) },
-		Breaker: func() bool {
-			open, _, _ := s.gate.parts().verification.verifier.Breaker()
-			return open
-		},
-		Verifier: func() web.Verifier {
-			held := s.gate.parts().verification.verifier.Stats()
-			return web.Verifier{Flights: held.Flights, Memory: map[string]int{
-				"deliverable": held.Deliverable, "undeliverable": held.Undeliverable,
-				"unknown": held.Unknown,
-			}}
-		},
-		RuleFailures: func() map[string]uint64 { return s.gate.parts().engine.Faults() },
-		Config: func() (bool, time.Time) {
-			_, since, faults := s.health.configuration()
-			return faults == "", since
-		},
-		Certificate: s.certs.end,
-	}
 }
 
 func (s *service) buildInfo() web.Build {
@@ -181,13 +150,4 @@ func checkUpstreams(parts *gateParts) web.Check {
 		return web.Check{Part: "relay", State: web.Degraded, Detail: "another upstream takes the mail: " + detail}
 	}
 	return web.Check{Part: "relay", Detail: "no upstream is known to be down"}
-}
-
-// upstreams is the state of the relay for the metrics.
-func upstreams(parts *gateParts) []web.Upstream {
-	var list []web.Upstream
-	for _, u := range parts.relay.Status() {
-		list = append(list, web.Upstream{Address: u.Address, Up: u.Up, Open: u.Open, Idle: u.Idle})
-	}
-	return list
 }

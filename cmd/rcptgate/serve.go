@@ -60,7 +60,7 @@ type service struct {
 	sockets sockets
 	running sync.WaitGroup
 	broken  chan error // from listeners
-	health  health
+	health  condition
 	watched atomic.Pointer[socket] // the listener that the watchdog looks at
 }
 
@@ -144,6 +144,7 @@ func (s *service) build(ctx context.Context) error {
 		s.closeSockets()
 		return err
 	}
+	s.gate.lookAfter(s.cfg)
 	s.web = web.New(s.metrics, s.checks, s.log)
 	s.health.adopted(s.cfg, time.Now())
 	s.chooseWatched()

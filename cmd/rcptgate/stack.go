@@ -119,6 +119,7 @@ type gate struct {
 
 	store    *cache.Store // nil: memory only
 	learning learning
+	own      ownHealth
 
 	current atomic.Pointer[gateParts]
 	behind  sync.WaitGroup  // ends what adopt has replaced
@@ -236,6 +237,7 @@ func (g *gate) adopt(cfg *config.Config, next *gateParts) {
 	g.server.Reconfigure(g.frontConfig(cfg), next.engine, next.relay)
 	g.current.Store(next)
 	g.learn(cfg)
+	g.lookAfter(cfg)
 	g.behind.Go(func() {
 		drained(g.base)
 		replaced := *old.verification
@@ -251,6 +253,7 @@ func (g *gate) shutdown(ctx context.Context) error {
 	err := g.server.Shutdown(ctx)
 	parts := g.parts()
 	g.learning.end()
+	g.own.end()
 	probes, cancel := context.WithTimeout(context.WithoutCancel(ctx), quitTime)
 	defer cancel()
 	parts.verification.shutdown(probes)

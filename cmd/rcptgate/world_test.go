@@ -52,6 +52,9 @@ func newTestWorld(tb testing.TB) (*mxsim.World, mxsim.Listening, error) {
 			Hosts:   []*mxsim.Host{{Name: "mx.down.example.com", State: mxsim.Down}},
 		},
 	)
+	if err := world.Record(ownRecords...); err != nil {
+		return world, mxsim.Listening{}, err
+	}
 	at, err := world.Listen(tb.Context())
 	return world, at, err
 }
