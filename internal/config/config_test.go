@@ -531,3 +531,35 @@ func TestLoadReadsProviderFiles(t *testing.T) {
 		t.Errorf("a file that is not there: %v", err)
 	}
 }
+
+// TestPackagedConfiguration: the configuration beside the unit files is good, and its cache is where
+// the unit lets the gate write.
+func TestPackagedConfiguration(t *testing.T) {
+	const dir = "../../deploy/systemd/"
+	cfg, err := Load(dir + "rcptgate.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, warning := range cfg.Warnings() {
+		if warning.Key != "verify.internal_domains" { // the administrator's to fill in
+			t.Errorf("%v", warning)
+		}
+	}
+	unit, err := os.ReadFile(dir + "rcptgate.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := regexp.MustCompile(`(?m)^StateDirectory=(\S+)$`).FindStringSubmatch(string(unit))
+	if state == nil || filepath.Dir(cfg.Verify.Cache.Path) != "/var/lib/"+state[1] {
+		t.Errorf("the cache is at %s, the unit has %q", cfg.Verify.Cache.Path, state)
+	}
+	socket, err := os.ReadFile(dir + "rcptgate.socket")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, listen := range cfg.Proxy.Listen {
+		if !strings.Contains(string(socket), "\nListenStream="+string(listen)+"\n") {
+			t.Errorf("no socket for %s", listen)
+		}
+	}
+}
