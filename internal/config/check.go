@@ -54,7 +54,7 @@ func (k *checker) feedback() {
 	if i := slices.Index(list, wrong.Value); i >= 0 {
 		key += "." + strconv.Itoa(i)
 	}
-	k.add(key, fmt.Sprintf("%s cannot be used", quote(wrong.Value)), wrong.Fix)
+	k.add(key, quote(wrong.Value)+" cannot be used", wrong.Fix)
 }
 
 // add notes a fault at key, which is where the file sets it or would have to.

@@ -75,8 +75,7 @@ func (k *checker) providerFiles() {
 		}
 		for _, fault := range faultsOf(err) {
 			fix := "see docs/providers.md for the keys"
-			var wrong *provider.Error
-			if errors.As(fault, &wrong) {
+			if wrong, ok := errors.AsType[*provider.Error](fault); ok {
 				fix = wrong.Fix
 				plain := *wrong
 				plain.Fix = ""
@@ -89,7 +88,7 @@ func (k *checker) providerFiles() {
 
 // faultsOf takes apart what errors.Join has put together.
 func faultsOf(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // not wrapped
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		return joined.Unwrap()
 	}
 	return []error{err}
