@@ -240,7 +240,7 @@ passive = true
 	if l := google.Limits; l.PerMinute != 7 || l.Burst != 8 || l.Connections != 2 || google.Refusal != 0.99 {
 		t.Errorf("google: %+v", google)
 	}
-	if g := table.Find("", nil); g.Limits.Connections != 9 || g.Limits.Burst != 100 {
+	if g := table.Find("", nil); g.Limits.Connections != 9 || g.Limits.Burst != 200 {
 		t.Errorf("generic: %+v", g.Limits)
 	}
 	partner := table.Find("example.com", []string{"a.mx.partner.example"})
