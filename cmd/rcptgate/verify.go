@@ -88,7 +88,7 @@ func runVerify(cmd *cobra.Command, o verifyOptions, args []string) error {
 	defer stack.close()
 
 	run := &verifyRun{
-		stack: stack, question: verify.Question{Sender: sender},
+		stack: stack, question: verify.Question{Sender: sender, CatchAll: true},
 		out: newVerdictWriter(cmd.OutOrStdout(), o.json, args),
 		bar: newProgress(cmd.ErrOrStderr()), errs: cmd.ErrOrStderr(),
 	}
