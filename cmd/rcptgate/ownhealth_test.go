@@ -103,6 +103,12 @@ func TestOwnAddress(t *testing.T) {
 	if _, body := s.get(address, "/metrics"); strings.Contains(body, "own_address") {
 		t.Errorf("metrics of what is turned off:\n%s", body)
 	}
+
+	s.write(strings.Replace(base, "[verify]\n", "[verify]\nmode = \"passive\"\n", 1))
+	s.signals <- syscall.SIGHUP
+	s.logged("configuration read again")
+	s.want(address, "/readyz", 200, "ready\n", "ok        own address: not looked after ",
+		"ok        probing: passive: no mail server is asked")
 	s.stop()
 }
 
@@ -293,9 +299,23 @@ func TestReadyLines(t *testing.T) {
 		want web.State
 		text string
 	}{
+		{
+			probingCheck(verify.Mode{Passive: true, ByItself: true, Since: at, Detail: "no way out"}, "google", ""), web.Degraded,
+			"passive by itself, off since 2026-01-05T10:00:00Z, unknown recipients pass: no way out",
+		},
+		{probingCheck(verify.Mode{Passive: true}, "", ""), web.OK, "passive: no mail server is asked (verify.mode)"},
+		{
+			probingCheck(verify.Mode{}, "google", "2 other sites"), web.Degraded,
+			"google refused this host and is left alone; its unknown recipients pass; paused too: 2 other sites",
+		},
+		{probingCheck(verify.Mode{}, "", "2 other sites"), web.OK, "mail servers can be asked; left alone for a while: 2 other sites"},
+		{probingCheck(verify.Mode{}, "", ""), web.OK, "mail servers can be asked"},
 		{checkOwn(nil, time.Time{}, true), web.OK, "not looked at yet"},
-		{checkOwn([]health.Finding{notice, notice}, at, true), web.OK, "nothing is wrong with it, but a; to do: b (and 1 more: see the log)"},
-		{checkOwn([]health.Finding{{Severity: health.Critical, What: "a", Fix: "b"}}, at, true), web.Degraded, "a; to do: b"},
+		{checkOwn([]health.Finding{notice, notice}, at, true), web.OK, "no warning, but a notice: a; to do: b (and 1 more: see the log)"},
+		{
+			checkOwn([]health.Finding{{Severity: health.Critical, Subject: "x", What: "it failed", Fix: "b"}}, at, true),
+			web.Degraded, "x: it failed; to do: b",
+		},
 		{relayLogCheck(feedback.Status{}, false, verify.Stats{}), web.OK, "none is read (verify.feedback.relay_log)"},
 		{relayLogCheck(feedback.Status{}, true, verify.Stats{}), web.OK, "read, nothing new in it yet"},
 		{

@@ -14,8 +14,13 @@ import (
 
 // checkProbing tells whether mail servers are asked, and who does not want to be.
 func checkProbing(v *verification) web.Check {
+	blocked, paused := paused(v)
+	return probingCheck(v.verifier.Mode(), blocked, paused)
+}
+
+func probingCheck(mode verify.Mode, blocked, paused string) web.Check {
 	check := web.Check{Part: "probing", Detail: "mail servers can be asked"}
-	switch mode := v.verifier.Mode(); {
+	switch {
 	case mode.ByItself:
 		check.State = web.Degraded
 		check.Detail = fmt.Sprintf("passive by itself, off since %s, unknown recipients pass: %s",
@@ -24,9 +29,6 @@ func checkProbing(v *verification) web.Check {
 	case mode.Passive:
 		check.Detail = "passive: no mail server is asked (verify.mode)"
 		return check
-	}
-	blocked, paused := paused(v)
-	switch {
 	case blocked != "":
 		check.State = web.Degraded
 		check.Detail = blocked + " refused this host and is left alone; its unknown recipients pass"
@@ -84,13 +86,16 @@ func checkOwn(findings []health.Finding, last time.Time, ok bool) web.Check {
 	}
 	worst := findings[0]
 	check.Detail = worst.What + "; to do: " + worst.Fix
+	if !strings.Contains(worst.What, worst.Subject) {
+		check.Detail = worst.Subject + ": " + check.Detail
+	}
 	if more := len(findings) - 1; more > 0 {
 		check.Detail += fmt.Sprintf(" (and %d more: see the log)", more)
 	}
 	if worst.Severity != health.Notice {
 		check.State = web.Degraded
 	} else {
-		check.Detail = "nothing is wrong with it, but " + check.Detail
+		check.Detail = "no warning, but a notice: " + check.Detail
 	}
 	return check
 }
