@@ -3,7 +3,10 @@ package web
 import (
 	"cmp"
 	"log/slog"
+	"maps"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,7 +38,13 @@ type Metrics struct {
 	// the class of its code, and by the source of the verdict.
 	replies [2][len(classes)]prometheus.Counter
 	sources [len(sourceNames)]prometheus.Observer
+
+	// known is verdicts by label values: a plain map is found faster. It is replaced, not changed.
+	known  atomic.Pointer[map[verdictLabels]prometheus.Counter]
+	widens sync.Mutex
 }
+
+type verdictLabels struct{ verdict, reason string }
 
 // Build says what program this is.
 type Build struct{ Version, Commit, GoVersion string }
@@ -70,6 +79,7 @@ func NewMetrics(build Build, sources Sources) (*Metrics, error) {
 			prometheus.ExponentialBuckets(1e-3, 4, 9)), // 1 ms to 65 s
 		reloads: counter("config_reloads_total", "Reloads of the configuration.", "result"),
 	}
+	m.known.Store(&map[verdictLabels]prometheus.Counter{})
 	m.zero()
 	for _, c := range []prometheus.Collector{
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -145,6 +155,19 @@ const (
 
 var sourceNames = [...]string{fromRules: "rules", fromMemory: "memory", fromAsking: "asked"}
 
+// verdict returns the counter of a pair, of which there are some dozens.
+func (m *Metrics) verdict(of verdictLabels) prometheus.Counter {
+	if c, ok := (*m.known.Load())[of]; ok {
+		return c
+	}
+	m.widens.Lock()
+	defer m.widens.Unlock()
+	wider := maps.Clone(*m.known.Load())
+	wider[of] = m.verdicts.WithLabelValues(of.verdict, of.reason)
+	m.known.Store(&wider)
+	return wider[of]
+}
+
 // Recipient counts a decision and the reply that the client got.
 func (m *Metrics) Recipient(d policy.Decision, relayed bool, reply esmtp.Reply) {
 	by := byGate
@@ -166,7 +189,7 @@ func (m *Metrics) Recipient(d policy.Decision, relayed bool, reply esmtp.Reply) 
 			source = fromMemory
 		}
 	}
-	m.verdicts.WithLabelValues(verdict, reason).Inc()
+	m.verdict(verdictLabels{verdict, reason}).Inc()
 	m.sources[source].Observe(d.Elapsed.Seconds())
 }
 
