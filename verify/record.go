@@ -233,11 +233,11 @@ func parseSaid(b []byte) (k saidKey, ok bool) {
 	var verdict, reason, stage, label string
 	for _, into := range []*string{&verdict, &reason, &k.provider, &k.mx, &stage, &label, &k.text} {
 		n, size := binary.Uvarint(b)
-		if size <= 0 || n > uint64(len(b)-size) {
+		if size <= 0 || n > uint64(len(b)-size) { //nolint:gosec // size is at most len(b)
 			return saidKey{}, false
 		}
-		*into = string(b[size : size+int(n)])
-		b = b[size+int(n):]
+		end := size + int(n) //nolint:gosec // at most len(b)
+		*into, b = string(b[size:end]), b[end:]
 	}
 	code, size := binary.Uvarint(b)
 	if size <= 0 || code > 999 || len(b) <= size {

@@ -378,7 +378,6 @@ func BenchmarkMemoryPerEntry(b *testing.B) {
 			words += int64(m.words[i].bytes)
 		}
 		clear(keys)
-		keys = nil
 		all := int64(heap()) - int64(before)
 		n := m.table.Len(positive)
 		b.ReportMetric(float64(all)/float64(n), "octets/entry")

@@ -82,7 +82,7 @@ func exportCache(ctx context.Context, w io.Writer, s *cache.Store, withSecret bo
 	if withSecret {
 		head.Secret = hex.EncodeToString(s.Secret())
 	}
-	err := enc.Encode(head)
+	err := enc.Encode(head) //nolint:gosec // the secret is what was asked for
 	verify.EachSaved(s, func(x verify.Saved) bool {
 		err = errors.Join(err, enc.Encode(x), ctx.Err())
 		return err == nil

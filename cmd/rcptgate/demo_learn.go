@@ -61,11 +61,17 @@ func demoProviders() []demoMail {
 func demoProviderSites() []*mxsim.Site {
 	var sites []*mxsim.Site
 	for _, s := range []struct{ provider, domain, mailbox string }{
-		{"google", "google.test", "gusti"}, {"exchangeonline", "microsoft.test", "mona"},
-		{"outlook", "outlook.test", "olli"}, {"yahoo", "yahoo.test", "kim"},
-		{"apple", "icloud.test", "ines"}, {"gmx", "gmx.test", "gerd"}, {"yandex", "yandex.test", "yuri"},
-		{"mailru", "mail-ru.test", "mia"}, {"proofpoint", "proofpoint.test", "paul"},
-		{"mimecast", "mimecast.test", "mike"}, {"orange", "orange.test", "orla"},
+		{"google", "google.test", "gusti"},
+		{"exchangeonline", "microsoft.test", "mona"},
+		{"outlook", "outlook.test", "olli"},
+		{"yahoo", "yahoo.test", "kim"},
+		{"apple", "icloud.test", "ines"},
+		{"gmx", "gmx.test", "gerd"},
+		{"yandex", "yandex.test", "yuri"},
+		{"mailru", "mail-ru.test", "mia"},
+		{"proofpoint", "proofpoint.test", "paul"},
+		{"mimecast", "mimecast.test", "mike"},
+		{"orange", "orange.test", "orla"},
 	} {
 		p, ok := mxsim.ProviderNamed(s.provider)
 		if !ok {
@@ -91,12 +97,12 @@ func (d *demo) deliver() (logPath string, done func(), err error) {
 		return "", nil, failed(fmt.Sprintf("cannot keep the relay's log: %v", err),
 			"set TMPDIR to a directory that is writable")
 	}
-	log, err := os.Create(filepath.Join(dir, "mail.log")) //nolint:gosec // in a directory of ours
+	log, err := os.Create(filepath.Join(dir, "mail.log"))
 	if err != nil {
 		return "", nil, errors.Join(failed(err.Error(), ""), os.RemoveAll(dir))
 	}
 	d.delivery = d.relay.Deliver(mxsim.DeliveryConfig{
-		World: d.world, Dial: new(net.Dialer).DialContext, Port: int(d.at.Port), Log: log, LogISO: true,
+		World: d.world, Dial: new(net.Dialer).DialContext, Port: d.at.Port, Log: log, LogISO: true,
 		Helo: "gate.demo.test", Retry: []time.Duration{}, Timeout: demoLatency * 50, PerDomain: 5,
 	})
 	return log.Name(), func() {

@@ -81,7 +81,7 @@ func openFile(path, secretID string) (f *file, err error) {
 		FreelistType: bbolt.FreelistMapType,
 		OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
 			var err error
-			if disk, err = os.OpenFile(name, flag, mode); err != nil { //nolint:gosec // the administrator's
+			if disk, err = os.OpenFile(name, flag, mode); err != nil {
 				return nil, err
 			}
 			if err = lock(disk); err == nil {

@@ -96,7 +96,8 @@ func (s *tableShard[V]) bound(size int, sections []Section) {
 
 // shard goes by both hashes: many addresses have one domain, and many domains have an info@.
 func (t *Table[V]) shard(h Hash) *tableShard[V] {
-	return &t.shards[(h.domain^bits.RotateLeft64(h.local, 32))&uint64(len(t.shards)-1)]
+	last := uint64(len(t.shards) - 1) //nolint:gosec // there is at least one
+	return &t.shards[(h.domain^bits.RotateLeft64(h.local, 32))&last]
 }
 
 // touchOneIn is how many look-ups find their value for each that moves it to the front of its list.
@@ -115,6 +116,7 @@ func (t *Table[V]) Get(h Hash, now int64, v *V) bool {
 		return false
 	}
 	live := t.alive(*v, now)
+	//nolint:gosec // not a secret: which readers move an entry to the front
 	if (!live || rand.Uint32()%touchOneIn == 0) && s.mu.TryLock() {
 		// It may have been replaced between the locks.
 		if there, ok := s.lists[section].Get(h); ok && !t.alive(there, now) {
