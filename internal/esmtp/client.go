@@ -270,6 +270,9 @@ func (c *Client) Clean() bool {
 	if c.err != nil || c.leaving || c.Outstanding() > 0 || len(c.out) > 0 {
 		return false
 	}
+	if c.under != nil { // which may have to wait for the rest of a record
+		defer c.begin(context.Background())()
+	}
 	return c.inStep() == nil
 }
 

@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"syscall"
-	"time"
 )
 
 // glance looks at what waits to be read from a connection, without taking it and without waiting.
@@ -126,11 +125,8 @@ func (c *Client) unasked() error {
 	return &ProtocolError{Detail: string(append(shown, '"'))}
 }
 
-// inStepTLS decrypts what is there. A deadline is needed only for a record that does not end.
+// inStepTLS decrypts what is there, within begin and done: a record that does not end is waited for.
 func (c *Client) inStepTLS() error {
-	if now := time.Now(); !now.Before(c.set) {
-		c.setDeadline(now.Add(c.timeout()))
-	}
 	c.under.still, c.under.empty = true, false
 	_, err := c.br.Peek(1)
 	c.under.still = false
