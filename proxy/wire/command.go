@@ -198,12 +198,12 @@ func (c *Conn) xforwardCommand(arg string) {
 		c.answer(503, noCommand, "Mail transaction in progress")
 		return
 	}
-	x := c.xforward
+	x := c.XForward()
 	if err := x.Merge(arg); err != nil {
 		c.syntax(err)
 		return
 	}
-	c.xforward, c.trusted = x, true
+	c.xforward, c.trusted = &x, true
 	c.out = esmtp.NewReply(250, okCode, "Ok").Append(c.out, false)
 }
 

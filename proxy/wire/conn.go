@@ -47,9 +47,9 @@ type Conn struct {
 	onRcpt   func(*esmtp.Rcpt) esmtp.Reply
 	login    string // of the AUTH that succeeded
 	helo     string
-	extended bool // EHLO, not HELO
-	xforward esmtp.XForward
-	trusted  bool // sent XFORWARD from a network that may
+	extended bool            // EHLO, not HELO
+	xforward *esmtp.XForward // nil: none
+	trusted  bool            // sent XFORWARD from a network that may
 
 	mail  *esmtp.Mail
 	rcpt  *esmtp.Rcpt
@@ -87,7 +87,12 @@ func (c *Conn) Helo() (name string, extended bool) { return c.helo, c.extended }
 
 // XForward is the original client as the trusted client told it for the transaction in
 // hand. Like Postfix, it is forgotten after each message, RSET and EHLO.
-func (c *Conn) XForward() esmtp.XForward { return c.xforward }
+func (c *Conn) XForward() esmtp.XForward {
+	if c.xforward == nil {
+		return esmtp.XForward{}
+	}
+	return *c.xforward
+}
 
 // Trusted says whether the client sent XFORWARD and was allowed to. Such a client is a
 // mail server's filter connection: it is never delayed nor answered 421.
@@ -244,7 +249,7 @@ func (c *Conn) endCommand() {
 	ended := c.verb == verbRset || c.verb == verbEhlo || c.verb == verbHelo ||
 		c.verb == verbData && c.dotGiven
 	if ended {
-		c.inTx, c.named, c.mail, c.xforward = false, false, nil, esmtp.XForward{}
+		c.inTx, c.named, c.mail, c.xforward = false, false, nil, nil
 	}
 	c.verb, c.rcpt, c.begun, c.dotGiven, c.early = verbNone, nil, false, false, false
 }

@@ -58,7 +58,7 @@ func (c *Conn) handshake() error {
 	c.Conn, c.tls = t, t
 	c.readSet, c.writeSet = time.Time{}, time.Time{} // the handshake had its own
 	c.in.attach(t)
-	c.helo, c.xforward, c.trusted, c.login = "", esmtp.XForward{}, false, ""
+	c.helo, c.xforward, c.trusted, c.login = "", nil, false, ""
 	c.event("tls", "")
 	return nil
 }
