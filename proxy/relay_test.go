@@ -319,13 +319,13 @@ func TestDrainLimit(t *testing.T) {
 	run(t, func(g *gate) {
 		p := g.hello()
 		p.envelope("anna@example.com")
-		ctx, cancel := context.WithTimeout(g.t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(g.t.Context(), 15*time.Second)
 		defer cancel()
 		begin := time.Now()
 		if err := g.server.Shutdown(ctx); err == nil {
 			t.Error("Shutdown says that all transactions ended")
 		}
-		if took := time.Since(begin); took != 20*time.Second {
+		if took := time.Since(begin); took != 15*time.Second {
 			t.Errorf("Shutdown took %v", took)
 		}
 		p.want("EOF")

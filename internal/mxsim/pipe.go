@@ -148,8 +148,10 @@ func (c *pipeConn) opError(op string, err error) error {
 }
 
 func (c *pipeConn) Close() error {
-	c.in.closeRead()
+	// Writing ends first: who waits for octets wakes up with the second, and must find nobody to write
+	// to any more, as with a socket.
 	c.out.closeWrite()
+	c.in.closeRead()
 	return nil
 }
 

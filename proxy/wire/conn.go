@@ -173,11 +173,13 @@ func (c *Conn) kill() error {
 		return nil
 	}
 	c.dead = true
-	close(c.gone)
 	c.mu.Unlock()
+	// The socket first: what else ends must find nobody to tell.
+	err := c.raw.Close()
+	close(c.gone)
 	c.l.forget(c)
 	c.event("closed", "")
-	return c.raw.Close()
+	return err
 }
 
 func (c *Conn) event(kind, detail string) {
