@@ -12,7 +12,8 @@ import (
 	"github.com/rcptgate/rcptgate/internal/esmtp"
 )
 
-// keepOut is the largest buffer for replies that a waiting connection keeps.
+// keepOut is the largest buffer for replies that a connection keeps while it waits inside of a
+// transaction. Between transactions it keeps none: it may be idle for long.
 const keepOut = 512
 
 // flushAt is how many octets of replies are held back at most while more commands wait.
@@ -68,12 +69,12 @@ type Conn struct {
 	mu      sync.Mutex
 	waiting bool // blocked on a command line, outside a transaction
 	dead    bool
-	gone    chan struct{} // closed with the connection
+	gone    chan struct{} // closed with the connection; nil until somebody waits for that
 }
 
 func newConn(nc net.Conn, l *Listener) *Conn {
 	nc = esmtp.Direct(nc)
-	c := &Conn{Conn: nc, raw: nc, cfg: l.cfg.Load(), l: l, gone: make(chan struct{})}
+	c := &Conn{Conn: nc, raw: nc, cfg: l.cfg.Load(), l: l}
 	c.remote, c.port = remoteAddr(nc.RemoteAddr())
 	c.in.attach(nc)
 	return c
@@ -165,6 +166,19 @@ func (c *Conn) Close() error {
 	return c.kill()
 }
 
+// ending returns a channel that is closed with the connection.
+func (c *Conn) ending() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone == nil {
+		c.gone = make(chan struct{})
+		if c.dead {
+			close(c.gone)
+		}
+	}
+	return c.gone
+}
+
 // kill closes the socket at once.
 func (c *Conn) kill() error {
 	c.mu.Lock()
@@ -173,10 +187,13 @@ func (c *Conn) kill() error {
 		return nil
 	}
 	c.dead = true
+	gone := c.gone
 	c.mu.Unlock()
 	// The socket first: what else ends must find nobody to tell.
 	err := c.raw.Close()
-	close(c.gone)
+	if gone != nil {
+		close(gone)
+	}
 	c.l.forget(c)
 	c.event("closed", "")
 	return err
@@ -314,8 +331,11 @@ func (c *Conn) readLine() ([]byte, error) {
 // wait reads once, so that Drain can end it where the connection is idle.
 func (c *Conn) wait(deadline time.Time) error {
 	idle := !c.inTx && (!c.trusted || c.messages > 0)
-	if len(c.out) == 0 && cap(c.out) > keepOut {
+	if len(c.out) == 0 && (!c.inTx || cap(c.out) > keepOut) {
 		c.out = nil
+	}
+	if len(c.rep) == 0 && !c.inTx {
+		c.rep = nil
 	}
 	c.mu.Lock()
 	c.waiting = idle

@@ -96,12 +96,13 @@ func (c *Conn) penalty() error {
 		return nil
 	}
 	c.delay = false
+	gone := c.ending()
 	t := time.NewTimer(c.cfg.ErrorDelay)
 	defer t.Stop()
 	select {
 	case <-t.C:
 		return nil
-	case <-c.gone:
+	case <-gone:
 		return io.EOF
 	}
 }
