@@ -241,6 +241,9 @@ func cutFields(rest []byte) (f fields, ok bool) {
 		value, rest = value[:end], value[end:]
 		switch string(key) {
 		case "relay":
+			if f.relay != nil { // a second one: an address has forged the first
+				return f, false
+			}
 			f.relay = value
 		case "dsn":
 			f.dsn = value
