@@ -53,6 +53,9 @@ func FuzzLine(f *testing.F) {
 		if strings.ContainsAny(mx, "[]=,<>") {
 			return // no host name; Postfix does not log such a relay
 		}
+		if strings.Contains(rcpt, ">") && rcpt[0] != '"' {
+			return // no address: Postfix has quotes around such a local part
+		}
 		// The address of the observation is the one that the line was made of, and of no part of it.
 		if want, ok := parseAddress([]byte(rcpt)); !ok || o.Rcpt != want {
 			t.Errorf("%q was read as %q", rcpt, o.Rcpt)

@@ -206,8 +206,8 @@ func eventOf(status []byte) (Event, bool) {
 // fields of a delivery line, as they stand in it.
 type fields struct{ to, orig, relay, dsn, status, text []byte }
 
-// cutFields reads "rcpt>, orig_to=<…>, relay=…, …, status=… (text)". Fields that it does not know
-// are passed over; status is the last.
+// cutFields reads "rcpt>, orig_to=<…>, relay=…, …, status=… (text)". Fields behind
+// the relay that it does not know are passed over; status is the last.
 func cutFields(rest []byte) (f fields, ok bool) {
 	if f.to, rest, ok = cutAddress(rest); !ok {
 		return f, false
@@ -223,6 +223,9 @@ func cutFields(rest []byte) (f fields, ok bool) {
 		key, value := rest[:eq], rest[eq+1:]
 		if string(key) == "status" {
 			return f.cutStatus(value)
+		}
+		if f.relay == nil && string(key) != "orig_to" && string(key) != "relay" {
+			return f, false // Postfix has nothing else there
 		}
 		if string(key) == "orig_to" {
 			inner, isAddress := bytes.CutPrefix(value, []byte("<"))
