@@ -19,14 +19,26 @@ import (
 var layers = map[string][]string{
 	"cmd/rcptgate": {"*"},
 	"internal/config": {
-		"proxy", "proxy/relay", "policy", "verify", "verify/cache", "verify/feedback",
+		"proxy", "proxy/policyd", "proxy/relay", "policy", "policy/journal", "policy/message",
+		"policy/register", "policy/senders", "verify", "verify/cache", "verify/feedback",
 		"verify/health", "verify/mx", "verify/probe", "verify/provider", "verify/reply",
 		"internal/dns", "internal/esmtp", "internal/limit",
 	},
-	"proxy":       {"proxy/relay", "proxy/wire", "policy", "verify", "internal/esmtp", "internal/limit"},
-	"proxy/relay": {"internal/esmtp"},
-	"proxy/wire":  {"internal/esmtp", "internal/limit"},
-	"policy":      {"verify", "verify/reply", "internal/esmtp", "internal/limit"},
+	"proxy": {
+		"proxy/relay", "proxy/wire", "policy", "policy/message", "verify", "internal/esmtp",
+		"internal/limit",
+	},
+	"proxy/policyd": {"policy", "verify", "internal/esmtp", "internal/limit"},
+	"proxy/relay":   {"internal/esmtp"},
+	"proxy/wire":    {"internal/esmtp", "internal/limit"},
+	"policy": {
+		"policy/register", "policy/senders", "verify", "verify/reply", "internal/esmtp",
+		"internal/limit",
+	},
+	"policy/journal":  {"policy", "verify", "verify/reply", "internal/esmtp"},
+	"policy/message":  {"internal/dns", "internal/durable", "internal/esmtp", "internal/limit"},
+	"policy/register": {"internal/durable", "internal/esmtp"},
+	"policy/senders":  {"internal/durable", "internal/esmtp", "internal/limit"},
 	"verify": {
 		"verify/cache", "verify/feedback", "verify/health", "verify/mx", "verify/probe", "verify/provider",
 		"verify/reply", "internal/dns", "internal/esmtp", "internal/limit",
@@ -38,13 +50,17 @@ var layers = map[string][]string{
 	"verify/feedback": {"verify/reply", "internal/esmtp"},
 	"verify/health":   {"internal/dns"},
 	"verify/provider": {},
-	"internal/web":    {"policy", "internal/esmtp"},
-	"internal/dns":    {},
-	"internal/esmtp":  {},
-	"internal/limit":  {},
-	"internal/mxsim":  {"internal/esmtp"},
-	"internal/bench":  {},
-	"e2e":             {},
+	"internal/web": {
+		"policy", "policy/journal", "policy/register", "policy/senders", "verify", "verify/reply",
+		"internal/esmtp",
+	},
+	"internal/durable": {},
+	"internal/dns":     {},
+	"internal/esmtp":   {},
+	"internal/limit":   {},
+	"internal/mxsim":   {"internal/esmtp"},
+	"internal/bench":   {},
+	"e2e":              {},
 }
 
 // TestLayers parses the sources instead of asking `go list`: go test then knows the files that the
