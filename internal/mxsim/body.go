@@ -30,7 +30,7 @@ func (s *session) message() error {
 		if acts && b.received >= begin.After {
 			acts = false
 			s.filler(Event{Stage: Body})
-			if err := s.act(begin, begin.wire(s.fill)); err != nil {
+			if err := s.act(begin, begin.wire(&s.fill)); err != nil {
 				return err
 			}
 			if err := s.flush(); err != nil {

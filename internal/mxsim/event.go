@@ -86,12 +86,12 @@ type Session struct {
 }
 
 // wire returns the octets of an answer.
-func (a Answer) wire(fill *strings.Replacer) string {
+func (a Answer) wire(fill *filling) string {
 	if a.Raw != "" || a.Text == "" {
 		return a.Raw
 	}
-	text := fill.Replace(a.Text)
-	if len(text) < 4 {
+	text := fill.replace(a.Text)
+	if len(text) < 4 || text[3] == ' ' && !strings.Contains(text, "\n") {
 		return text + "\r\n"
 	}
 	code, lines := text[:3], strings.Split(text[4:], "\n")

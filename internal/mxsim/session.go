@@ -2,6 +2,7 @@ package mxsim
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -39,7 +40,7 @@ type session struct {
 	out       []byte
 	log       *Conn
 	number    int
-	fill      *strings.Replacer
+	fill      filling
 	from      Event
 	rcpts     []Event
 	xforward  map[string]string
@@ -94,7 +95,7 @@ func (s *session) step(e Event) error {
 	now := time.Now()
 	a := s.ask(e)
 	s.filler(e)
-	wire := a.wire(s.fill)
+	wire := a.wire(&s.fill)
 	s.Host.note(s.log, Command{
 		At: now, Stage: e.Stage, Line: cut(e.Line),
 		Reply: cut(strings.ReplaceAll(strings.TrimSuffix(wire, "\r\n"), "\r\n", "\n")),
@@ -221,7 +222,7 @@ func (s *session) flush() error {
 // readLine reads a command. Replies go out when no complete further command is there.
 func (s *session) readLine() (string, error) {
 	waiting, _ := s.br.Peek(s.br.Buffered())
-	if !strings.Contains(string(waiting), "\n") {
+	if bytes.IndexByte(waiting, '\n') < 0 {
 		if err := s.flush(); err != nil {
 			return "", err
 		}

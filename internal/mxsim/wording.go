@@ -1,6 +1,7 @@
 package mxsim
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -158,8 +159,44 @@ func (s *session) filler(e Event) {
 	if e.Stage == Dot && e.Message != nil && len(e.Message.Rcpts) > 0 {
 		e.readPath("TO:<"+e.Message.Rcpts[0]+">", "TO:")
 	}
-	s.fill = strings.NewReplacer("{rcpt}", e.Path, "{from}", from, "{local}", e.Local,
-		"{domain}", e.Domain, "{host}", s.Host.Name, "{helo}", s.Helo, "{peer}", s.PeerIP, "{id}", id)
+	s.fill = filling{
+		{"rcpt", e.Path},
+		{"from", from},
+		{"local", e.Local},
+		{"domain", e.Domain},
+		{"host", s.Host.Name},
+		{"helo", s.Helo},
+		{"peer", s.PeerIP},
+		{"id", id},
+	}
+}
+
+// filling is the words in braces of a reply, and what each stands for.
+type filling [8]struct{ word, value string }
+
+// replace fills the words in. What is filled in is not looked at again, and braces around anything
+// else stay.
+func (f *filling) replace(text string) string {
+	if !strings.Contains(text, "{") {
+		return text // as most replies: it costs nothing
+	}
+	var out strings.Builder
+	for {
+		before, rest, open := strings.Cut(text, "{")
+		out.WriteString(before)
+		if !open {
+			return out.String()
+		}
+		word, after, _ := strings.Cut(rest, "}")
+		i := slices.IndexFunc(f[:], func(w struct{ word, value string }) bool { return w.word == word })
+		if i < 0 || len(word) == len(rest) {
+			out.WriteByte('{')
+			text = rest
+			continue
+		}
+		out.WriteString(f[i].value)
+		text = after
+	}
 }
 
 // standard is the answer of a server that does what it is asked, in order, and by the truth.
