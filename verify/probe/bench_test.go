@@ -20,8 +20,8 @@ import (
 
 // BenchmarkList asks for the recipients of a list, over loopback sockets and DNS, with at most 2
 // connections to a domain: in the pool, without and with its manners, and beside it with a
-// connection for each address. The latency is that of a round trip. The other end, in the same
-// process, costs about as much.
+// connection for each address. The latency is that of a round trip. The other end is a process of
+// its own on the same machine.
 func BenchmarkList(b *testing.B) {
 	for _, c := range []struct {
 		rtt                   time.Duration
@@ -61,10 +61,9 @@ func BenchmarkList(b *testing.B) {
 // list is a world with a number of domains, and a way to ask.
 type list struct {
 	b     *testing.B
-	sim   *mxsim.World
 	at    mxsim.Listening
 	res   *mx.Resolver
-	sites []*mxsim.Site
+	names []string // of the domains
 	dial  esmtp.DialFunc
 	conns atomic.Int64
 	slots *limit.Slots
@@ -72,17 +71,10 @@ type list struct {
 
 func newList(b *testing.B, rtt time.Duration, domains int) *list {
 	b.Helper()
-	l := &list{b: b, sim: mxsim.New(mxsim.Config{Loopback: true}), slots: limit.NewSlots(2)}
-	b.Cleanup(l.sim.Close)
+	end := farEnd{RTT: rtt, Domains: domains}
+	l := &list{b: b, at: end.start(b), slots: limit.NewSlots(2)}
 	for i := range domains {
-		s := site(fmt.Sprintf("d%d.test", i))
-		s.Hosts[0].Latency = rtt
-		l.sites = append(l.sites, s)
-	}
-	l.sim.Add(l.sites...)
-	var err error
-	if l.at, err = l.sim.Listen(b.Context()); err != nil {
-		b.Fatal(err)
+		l.names = append(l.names, end.domain(i))
 	}
 	l.res = resolverAt(b, l.at.DNS)
 	next := mx.Dialer(loopbackFilter(), nil)
@@ -101,10 +93,10 @@ func (l *list) run(n, atOnce int, ask func(domain, local string, code int)) {
 		wg.Go(func() {
 			for i := next.Add(1); i <= int64(n); i = next.Add(1) {
 				local, code := "anna", 250
-				if i/int64(len(l.sites))%10 == 0 {
+				if i/int64(len(l.names))%10 == 0 {
 					local, code = "n"+strconv.FormatInt(i, 10), 550
 				}
-				ask(l.sites[i%int64(len(l.sites))].Domains[0], local, code)
+				ask(l.names[i%int64(len(l.names))], local, code)
 			}
 		})
 	}
@@ -125,11 +117,6 @@ func (l *list) pooled(cfg probe.Config) func(domain, local string, code int) {
 	l.b.Cleanup(func() {
 		if err := pool.Close(context.Background()); err != nil {
 			l.b.Error(err)
-		}
-		for _, s := range l.sites {
-			if n := len(s.Hosts[0].Record().WithoutQuit()); n > 0 {
-				l.b.Errorf("%s: %d connections without QUIT", s.Domains[0], n)
-			}
 		}
 	})
 	sender := address(l.b, "sender@example.net")
