@@ -103,6 +103,7 @@ const historyEvery = 24 * time.Hour
 
 func (o *observed) delivered() {
 	v := o.v
+	o.settled(false)
 	v.see(o.peer, o.key, o.domain, false, o.now)
 	past := v.histories.of(o.key, o.now)
 	if past.strikes() > 0 || o.At.Sub(past.lastDelivery()) >= historyEvery {
@@ -217,9 +218,17 @@ func (o *observed) proof(r Result) {
 	}
 	if r = o.judge(r); r.Proof {
 		o.learn(r)
+		o.settled(true)
 		return
 	}
 	v.memory.forget(o.key)
+}
+
+// settled tells whoever keeps a list of its own.
+func (o *observed) settled(proof bool) {
+	if tell := o.set.cfg.Settled; tell != nil {
+		tell(o.Observation, proof)
+	}
 }
 
 // noteRefusal is what a refusal tells of the domain.

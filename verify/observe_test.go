@@ -3,6 +3,7 @@ package verify_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -94,7 +95,11 @@ func TestObservePassive(t *testing.T) {
 // TestTwoStrikes: an address that used to get its mail is refused by its second bounce only, unless
 // its server says so itself.
 func TestTwoStrikes(t *testing.T) {
-	inBubble(t, verify.Config{}, func(w *world) {
+	var settled []bool
+	cfg := verify.Config{Settled: func(_ feedback.Observation, proof bool) {
+		settled = append(settled, proof)
+	}}
+	inBubble(t, cfg, func(w *world) {
 		t := w.t
 		w.delivered("anna@yahoo.com", yahooMX)
 		sleep(24 * time.Hour)
@@ -110,6 +115,9 @@ func TestTwoStrikes(t *testing.T) {
 		w.delivered("anna@yahoo.com", yahooMX)
 		want(t, w.verify("anna@yahoo.com"), verify.Deliverable, verify.Delivered)
 	}, yahoo("anna"))
+	if want := []bool{false, true, false}; !slices.Equal(settled, want) { // not by the first strike
+		t.Errorf("settled %v, want %v", settled, want)
+	}
 
 	inBubble(t, verify.Config{}, func(w *world) {
 		t := w.t

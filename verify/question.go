@@ -9,6 +9,7 @@ import (
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
 	"github.com/rcptgate/rcptgate/verify/cache"
+	"github.com/rcptgate/rcptgate/verify/feedback"
 	"github.com/rcptgate/rcptgate/verify/provider"
 )
 
@@ -87,6 +88,11 @@ type Config struct {
 	NoInvented bool
 	// Secret is what invented recipients are derived from; nil: the Store's, or a random one.
 	Secret []byte
+
+	// Settled is told when real mail settles what a mailbox is: proof is true if it was refused in a
+	// way that proves it undeliverable (twice, if mail used to arrive), false if the mail arrived. It
+	// must not wait. nil: nobody is told.
+	Settled func(o feedback.Observation, proof bool)
 
 	Log *slog.Logger // nil: no log
 }
