@@ -48,9 +48,9 @@ type Verifier interface {
 	Verify(ctx context.Context, q verify.Question) verify.Result
 }
 
-// recaller is a Verifier that can tell what it knows already, without a wait.
+// recaller is a Verifier that can tell what it knows already, without a wait, into result.
 type recaller interface {
-	Recall(q verify.Question) (result verify.Result, ok bool)
+	Recall(q *verify.Question, result *verify.Result) (ok bool)
 }
 
 // scheduler is a Verifier that asks about a recipient again once its server lets it, because the
@@ -117,21 +117,25 @@ func (e *Engine) Rcpt(ctx context.Context, tx *Transaction, rcpt esmtp.Rcpt) Dec
 }
 
 // Now decides like Rcpt, but only if that needs no wait: ok is false when a rule needs a verdict
-// that has to be found out, and Rcpt is to be called instead.
-func (e *Engine) Now(tx *Transaction, rcpt esmtp.Rcpt) (d Decision, ok bool) {
+// that has to be found out, and Rcpt is to be called instead. The decision goes to d, and what the
+// verifier said, to which d then points, to result: both are the caller's, who may use them again.
+func (e *Engine) Now(
+	tx *Transaction, rcpt *esmtp.Rcpt, d *Decision, result *verify.Result,
+) (ok bool) {
 	w, _ := e.walks.Get().(*walk)
 	if w == nil {
 		w = new(walk)
 	}
 	*w = walk{
-		ctx: context.Background(), verifier: e.verifier, domains: e.domains, tx: tx, rcpt: rcpt, now: true,
+		ctx: context.Background(), verifier: e.verifier, domains: e.domains, tx: tx, rcpt: rcpt,
+		now: true, room: result,
 	}
-	d = e.run(w)
+	e.run(w, d)
 	if ok = !w.stuck; w.facts == nil { // nobody else can have it
 		*w = walk{}
 		e.walks.Put(w)
 	}
-	return d, ok
+	return ok
 }
 
 // Explain decides like Rcpt and records every step: each rule with its outcome and, in
@@ -155,13 +159,15 @@ func (e *Engine) Faults() map[string]uint64 {
 func (e *Engine) decide(
 	ctx context.Context, tx *Transaction, rcpt esmtp.Rcpt, trace bool,
 ) Decision {
-	w := newWalk(ctx, e.verifier, tx, rcpt, trace)
+	w := newWalk(ctx, e.verifier, tx, &rcpt, trace)
 	w.domains = e.domains
-	return e.run(w)
+	var d Decision
+	e.run(w, &d)
+	return d
 }
 
-// run goes through the rules.
-func (e *Engine) run(w *walk) Decision {
+// run goes through the rules. d is overwritten.
+func (e *Engine) run(w *walk, d *Decision) {
 	trace := w.trace
 	var (
 		steps   []Step
@@ -182,7 +188,8 @@ func (e *Engine) run(w *walk) Decision {
 		before := w.result != nil
 		outcome, detail := e.evaluate(rule, w)
 		if w.stuck {
-			return Decision{}
+			*d = Decision{}
+			return
 		}
 		if outcome == Match {
 			decided = rule
@@ -195,17 +202,16 @@ func (e *Engine) run(w *walk) Decision {
 			steps = append(steps, step)
 		}
 	}
-	d := w.conclude(decided, e.shadow)
+	w.conclude(decided, e.shadow, d)
 	d.Steps = steps
 	if trace {
-		noteReply(&d)
+		noteReply(d)
 	} else if d.Action == Defer {
 		w.schedule()
 	}
 	if !w.now {
 		d.Elapsed = time.Since(w.start)
 	}
-	return d
 }
 
 // evaluate runs one condition. A condition that breaks has not matched: a mistake in a rule must

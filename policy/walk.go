@@ -17,12 +17,14 @@ type walk struct {
 	ctx      context.Context // of the one call of Rcpt that the walk is
 	verifier Verifier
 	tx       *Transaction
-	rcpt     esmtp.Rcpt
+	rcpt     *esmtp.Rcpt
 	trace    bool
 	domains  bool // wait for what is to be known of the domain too
 	start    time.Time
 
-	now   bool // do not wait: see Engine.Now
+	now   bool           // do not wait: see Engine.Now
+	room  *verify.Result // for result, with now
+	put   verify.Question
 	stuck bool // a condition needs a verdict that has to be waited for
 
 	result *verify.Result // nil until a condition reaches a lazy name
@@ -55,7 +57,7 @@ type addressFacts struct {
 }
 
 func newWalk(
-	ctx context.Context, verifier Verifier, tx *Transaction, rcpt esmtp.Rcpt, trace bool,
+	ctx context.Context, verifier Verifier, tx *Transaction, rcpt *esmtp.Rcpt, trace bool,
 ) *walk {
 	return &walk{ctx: ctx, verifier: verifier, tx: tx, rcpt: rcpt, trace: trace, start: time.Now()}
 }
@@ -119,12 +121,13 @@ func (w *walk) ask() *verify.Result {
 // next try is then answered from memory.
 func (w *walk) schedule() {
 	if s, ok := w.verifier.(scheduler); ok && w.result != nil && w.result.Reason == verify.Greylisted {
-		s.Schedule(w.put(), *w.result)
+		s.Schedule(w.put, *w.result)
 	}
 }
 
-func (w *walk) put() verify.Question {
-	return verify.Question{
+// question asks: what is put is kept for schedule.
+func (w *walk) question() *verify.Result {
+	w.put = verify.Question{
 		Address:    w.rcpt.To,
 		Sender:     w.tx.Mail.From,
 		NullSender: w.tx.Mail.From.IsNull(),
@@ -134,23 +137,19 @@ func (w *walk) put() verify.Question {
 		CatchAll:   w.domains,
 		Trace:      w.trace,
 	}
-}
-
-func (w *walk) question() *verify.Result {
-	q := w.put()
 	if !w.now {
+		q := w.put
 		q.Client = w.client()
 		result := w.verifier.Verify(w.ctx, q)
 		return &result
 	}
-	if r, ok := w.verifier.(recaller); ok {
-		if result, known := r.Recall(q); known {
-			return &result
-		}
+	if r, ok := w.verifier.(recaller); ok && r.Recall(&w.put, w.room) {
+		return w.room
 	}
 	// What the conditions make of this is not used.
 	w.stuck = true
-	return &verify.Result{Address: w.rcpt.To, Verdict: verify.Unknown, Reason: verify.NotProbed}
+	*w.room = verify.Result{Address: w.rcpt.To, Verdict: verify.Unknown, Reason: verify.NotProbed}
+	return w.room
 }
 
 // client is whose questions are counted together: the login, where there is one, else the address.
@@ -179,21 +178,20 @@ func isProven(r *verify.Result) bool {
 
 // conclude makes the decision of the rule that matched. Without one, which the last built-in rule
 // prevents, the recipient is accepted: nothing is refused without a rule that says so.
-func (w *walk) conclude(rule *compiledRule, shadow bool) Decision {
-	d := Decision{Recipient: w.rcpt.To, Action: Accept, Result: w.result}
+func (w *walk) conclude(rule *compiledRule, shadow bool, d *Decision) {
+	*d = Decision{Recipient: w.rcpt.To, Action: Accept, Result: w.result}
 	if rule == nil {
-		return d
+		return
 	}
 	d.Rule = rule.Name
 	if rule.action == Accept {
-		return d
+		return
 	}
 	d.Ref = newRef()
 	action, reply := w.refuse(rule, d.Ref)
 	if shadow {
 		d.Shadow, d.ShadowReply = action, reply
-		return d
+		return
 	}
 	d.Action, d.Reply = action, reply
-	return d
 }

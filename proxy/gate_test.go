@@ -56,11 +56,12 @@ func (a answers) Verify(ctx context.Context, q verify.Question) verify.Result {
 }
 
 // Recall knows at once what takes no time.
-func (a answers) Recall(q verify.Question) (verify.Result, bool) {
+func (a answers) Recall(q *verify.Question, r *verify.Result) bool {
 	if a.delay > 0 {
-		return verify.Result{}, false
+		return false
 	}
-	return a.Verify(context.Background(), q), true
+	*r = a.Verify(context.Background(), *q)
+	return true
 }
 
 func loopback() []netip.Prefix {

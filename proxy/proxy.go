@@ -75,13 +75,15 @@ type Hooks struct {
 	// Connection: "accepted", "closed", "tls", "tls_failed", "not_allowed", "too_many",
 	// "too_many_client", "proxy_header".
 	Connection func(event string)
-	// Recipient is told every decision, with the client's reply.
+	// Recipient is told every decision, with the client's reply. What d points at is only good
+	// during the call.
 	Recipient func(d policy.Decision, relayed bool, reply esmtp.Reply)
 	// Message is told the end of every message that came to DATA: an [Outcome], its octets,
 	// the time since MAIL, and the time that the relay took to answer.
 	Message func(outcome Outcome, octets int64, total, relay time.Duration)
 	// Relayed is told every message that the relay took: the relay's name for it, "" if it said
-	// none, and what was known of the recipients that the verifier was asked about.
+	// none, and what was known of the recipients that the verifier was asked about, which is only
+	// good during the call.
 	Relayed func(queueID string, rcpts []*verify.Result)
 }
 

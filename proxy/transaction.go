@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
@@ -28,8 +29,9 @@ type transaction struct {
 	queue    []*recipient // from the one in hand on
 	line     []*recipient // where queue began, for the next ones
 	one      [1]*esmtp.Rcpt
+	rooms    []*room      // of all recipients so far
 	batch    []*recipient // of forward, for the next one
-	cmds     []esmtp.Rcpt
+	cmds     []*esmtp.Rcpt
 	waited   int // of queue: those known to be decided
 	asked    int // recipients put to the policy, not refused so far
 	accepted int
@@ -47,9 +49,45 @@ type recipient struct {
 	cmd      *esmtp.Rcpt
 	decided  chan struct{} // closed when decision is set
 	decision policy.Decision
-	reply    esmtp.Reply // the client's; zero until it is known
+	result   verify.Result // of decision, where that took no wait
+	reply    esmtp.Reply   // the client's; zero until it is known
 	relayed  bool
 	relayErr error
+}
+
+// room is where some recipients of a transaction are. Rooms are used again: with what is known of
+// it, a recipient takes most of the memory that a message takes.
+type room struct {
+	taken int
+	list  [8]recipient
+}
+
+var roomPool = sync.Pool{New: func() any { return new(room) }}
+
+// place is a zero recipient.
+func (t *transaction) place() *recipient {
+	n := len(t.rooms)
+	if n == 0 || t.rooms[n-1].taken == len(t.rooms[n-1].list) {
+		t.rooms = append(t.rooms, roomPool.Get().(*room)) //nolint:forcetypeassert // the pool holds nothing else
+		n++
+	}
+	last := t.rooms[n-1]
+	last.taken++
+	return &last.list[last.taken-1]
+}
+
+// vacate gives the rooms back, unless a recipient was not answered: it may still be being decided.
+func (t *transaction) vacate() {
+	rooms := t.rooms
+	t.rooms, t.known = nil, nil
+	if len(t.queue) > 0 {
+		return
+	}
+	for _, r := range rooms {
+		clear(r.list[:r.taken])
+		r.taken = 0
+		roomPool.Put(r)
+	}
 }
 
 // alreadyDecided is for recipients that need no wait. Never sent to.
@@ -89,13 +127,12 @@ func (t *transaction) answer(cmd *esmtp.Rcpt) esmtp.Reply {
 
 // ask has recipients decided, side by side.
 func (t *transaction) ask(cmds []*esmtp.Rcpt) {
-	all := make([]recipient, len(cmds))
 	if len(t.queue) == 0 {
 		t.queue = slices.Grow(t.line[:0], len(cmds))
 		t.line = t.queue
 	}
-	for i, cmd := range cmds {
-		r := &all[i]
+	for _, cmd := range cmds {
+		r := t.place()
 		r.cmd, r.decided = cmd, alreadyDecided
 		t.queue = append(t.queue, r)
 		if limit := t.st.cfg.MaxRecipients; limit > 0 && t.asked >= limit {
@@ -103,8 +140,7 @@ func (t *transaction) ask(cmds []*esmtp.Rcpt) {
 			continue
 		}
 		t.asked++
-		var now bool
-		if r.decision, now = t.st.policy.Now(&t.decide, *cmd); !now {
+		if !t.st.policy.Now(&t.decide, cmd, &r.decision, &r.result) {
 			t.find(r)
 		}
 	}
@@ -126,7 +162,7 @@ func (t *transaction) find(r *recipient) {
 func (t *transaction) forward() {
 	batch, cmds := t.batch[:0], t.cmds[:0]
 	if cap(batch) < len(t.queue) {
-		batch, cmds = make([]*recipient, 0, len(t.queue)), make([]esmtp.Rcpt, 0, len(t.queue))
+		batch, cmds = make([]*recipient, 0, len(t.queue)), make([]*esmtp.Rcpt, 0, len(t.queue))
 		t.batch, t.cmds = batch, cmds
 	}
 	for _, r := range t.queue {
@@ -139,7 +175,7 @@ func (t *transaction) forward() {
 			r.reply = r.decision.Reply
 		default:
 			batch = append(batch, r)
-			cmds = append(cmds, *r.cmd)
+			cmds = append(cmds, r.cmd)
 		}
 	}
 	if len(batch) == 0 || t.queue[0] != batch[0] {
@@ -164,6 +200,9 @@ func (t *transaction) count(r *recipient) {
 	case r.reply.Positive():
 		t.accepted++
 		if r.decision.Result != nil && t.st.cfg.Hooks.Relayed != nil {
+			if t.known == nil {
+				t.known = make([]*verify.Result, 0, len(t.queue)+1)
+			}
 			t.known = append(t.known, r.decision.Result)
 		}
 	case r.reply.Permanent():
@@ -239,6 +278,7 @@ func (t *transaction) end() {
 		t.done = true
 		t.up.Abort()
 	}
+	t.vacate()
 }
 
 func isClosed(ch <-chan struct{}) bool {

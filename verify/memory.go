@@ -124,6 +124,22 @@ func (m *memory) read(key string, now time.Time, e *cache.Entry[Result]) bool {
 	return true
 }
 
+// fresh writes what memory itself has of an address at now (Unix nanoseconds) to r, if it need not
+// be asked for again.
+func (m *memory) fresh(local, domain string, now int64, r *Result) bool {
+	var found record
+	if !m.table.Get(m.hasher.Hash(local, domain), now, &found) ||
+		now >= found.stored+int64(found.refresh)*int64(refreshUnit) {
+		return false
+	}
+	found.result(r)
+	r.Cached = true
+	if r.Verdict == Unknown {
+		r.RetryAfter = time.Duration(found.expire - now)
+	}
+	return true
+}
+
 // keep puts a record into memory, and returns it with its said.
 func (m *memory) keep(h cache.Hash, r record, k saidKey) record {
 	section := sectionOf(&k)

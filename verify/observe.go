@@ -37,7 +37,7 @@ func (v *Verifier) Observe(o feedback.Observation) {
 	if ob.At.IsZero() || ob.At.After(now) {
 		ob.At = now
 	}
-	if set.neverAsked(o.Rcpt, ob.key) != "" || now.Sub(ob.At) > bounceExpire || !ob.locate() {
+	if set.neverAsked(o.Rcpt, set.local(o.Rcpt)) != "" || now.Sub(ob.At) > bounceExpire || !ob.locate() {
 		v.counts.ignored.Add(1)
 		return
 	}

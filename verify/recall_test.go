@@ -15,7 +15,7 @@ func TestRecall(t *testing.T) {
 			"anna@example.com": "", "nobody@example.com": "", "boss@internal.example.com": verify.InternalDomain,
 			"a%b@example.com": verify.NotProbed,
 		} {
-			r, ok := w.v.Recall(w.question(rcpt))
+			r, ok := recall(w, rcpt)
 			if ok != (want != "") || r.Reason != want {
 				t.Errorf("%s before: %s, %v", rcpt, r.Reason, ok)
 			}
@@ -28,14 +28,20 @@ func TestRecall(t *testing.T) {
 		for rcpt, reason := range map[string]verify.Reason{
 			"anna@example.com": verify.MailboxExists, "nobody@example.com": verify.MailboxUnknown,
 		} {
-			r, ok := w.v.Recall(w.question(rcpt))
+			r, ok := recall(w, rcpt)
 			if !ok || !r.Cached || r.Reason != reason || r.Address.String() != rcpt {
 				t.Errorf("%s after: %+v, %v", rcpt, r, ok)
 			}
 		}
 		time.Sleep(2 * time.Hour) // an old proof is asked again in line
-		if r, ok := w.v.Recall(w.question("nobody@example.com")); ok {
+		if r, ok := recall(w, "nobody@example.com"); ok {
 			t.Errorf("old proof recalled: %+v", r)
 		}
 	}, site("example.com"))
+}
+
+func recall(w *world, rcpt string) (r verify.Result, ok bool) {
+	q := w.question(rcpt)
+	ok = w.v.Recall(&q, &r)
+	return r, ok
 }

@@ -155,17 +155,22 @@ func tenThousandths(p float64) uint16 { return uint16(math.Round(min(max(p, 0), 
 
 // entry writes the full form into e.
 func (r *record) entry(e *cache.Entry[Result]) {
-	s := r.said
 	e.Stored, e.Expire = time.Unix(0, r.stored), time.Unix(0, r.expire)
 	e.Refresh = e.Stored.Add(time.Duration(r.refresh) * refreshUnit)
-	e.Value = Result{
+	r.result(&e.Value)
+}
+
+// result writes the full form of what was found into v.
+func (r *record) result(v *Result) {
+	s := r.said
+	*v = Result{
 		Verdict: s.verdict, Reason: s.reason,
 		Confidence: float64(r.confidence) / 10_000, Deliverability: float64(r.deliverability) / 10_000,
 		Provider: s.provider, MX: s.mx, Stage: s.stage, Reply: s.reply, Label: s.label,
-		CatchAll: s.catchAll, Proof: s.verdict == Undeliverable, Expire: e.Expire,
+		CatchAll: s.catchAll, Proof: s.verdict == Undeliverable, Expire: time.Unix(0, r.expire),
 	}
 	if r.checked != neverChecked {
-		e.Value.Checked = time.Unix(0, r.checked)
+		v.Checked = time.Unix(0, r.checked)
 	}
 }
 

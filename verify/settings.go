@@ -21,6 +21,8 @@ type settings struct {
 	pool      *probe.Pool
 	providers *provider.Table
 	own       map[string]bool // keys of our own addresses, in lower case
+
+	ownDomains map[string]bool // of own
 }
 
 func newSettings(cfg Config, resolver *mx.Resolver, pool *probe.Pool) *settings {
@@ -34,7 +36,11 @@ func newSettings(cfg Config, resolver *mx.Resolver, pool *probe.Pool) *settings 
 		},
 		mx: resolver, pool: pool, providers: providersOf(cfg),
 	}
-	s.own = s.ownAddresses()
+	s.own, s.ownDomains = s.ownAddresses(), make(map[string]bool)
+	for key := range s.own {
+		_, domain := splitKey(key)
+		s.ownDomains[domain] = true
+	}
 	return s
 }
 
@@ -60,15 +66,18 @@ func (s *settings) profile(name string) *provider.Profile {
 
 // key is what an address is remembered by: the mailbox, in the one spelling of several that its
 // provider delivers to it.
-func (s *settings) key(a esmtp.Address) string {
+func (s *settings) key(a esmtp.Address) string { return keyOf(s.local(a), a) }
+
+// local is the local part of an address in that spelling.
+func (s *settings) local(a esmtp.Address) string {
 	domain := a.ASCIIDomain()
 	if p := s.providers.Find(domain, nil); p.Fold != (provider.Fold{}) {
-		if local := p.FoldLocal(a.Local(), domain); local != a.Local() {
-			return local + "@" + domain
-		}
+		return p.FoldLocal(a.Local(), domain)
 	}
-	return a.Key()
+	return a.Local()
 }
+
+func keyOf(local string, a esmtp.Address) string { return local + "@" + a.ASCIIDomain() }
 
 // secretOf is the secret of invented recipients.
 func secretOf(cfg Config) []byte {
@@ -168,8 +177,8 @@ func (v *Verifier) Stats() Stats {
 }
 
 // neverAsked returns why an address is not asked about and nothing can be known of
-// it; "" if it may be.
-func (s *settings) neverAsked(a esmtp.Address, key string) Reason {
+// it; "" if it may be. local is its local part as it is remembered.
+func (s *settings) neverAsked(a esmtp.Address, local string) Reason {
 	domain := a.ASCIIDomain()
 	switch {
 	case domain == "", a.IsLiteral():
@@ -180,7 +189,7 @@ func (s *settings) neverAsked(a esmtp.Address, key string) Reason {
 		// A route inside the local part (user%host@relay, host!user@relay): whom such
 		// mail reaches is up to the relay, and the domain's server would not tell.
 		return NotProbed
-	case s.own[strings.ToLower(key)]:
+	case s.ownDomains[domain] && s.own[strings.ToLower(keyOf(local, a))]:
 		return OwnAddress
 	}
 	return ""

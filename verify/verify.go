@@ -86,14 +86,36 @@ func (v *Verifier) Verify(ctx context.Context, q Question) Result {
 	return r
 }
 
-// Recall is Verify without a wait: what is known already, or why nobody is asked. ok is
-// false when the address would have to be asked about; nothing has been started then.
-func (v *Verifier) Recall(q Question) (r Result, ok bool) {
-	w := v.newWalk(q)
-	if r, ok = w.recall(context.Background()); ok {
-		w.finish(&r)
+// Recall is Verify without a wait: what is known already, or why nobody is asked, goes to r. ok is
+// false when the address would have to be asked about; nothing has been started then, and r is as
+// it was.
+func (v *Verifier) Recall(q *Question, r *Result) (ok bool) {
+	if v.fresh(q, r) {
+		return true
 	}
-	return r, ok
+	w := v.newWalk(*q)
+	known, ok := w.recall(context.Background())
+	if ok {
+		w.finish(&known)
+		*r = known
+	}
+	return ok
+}
+
+// fresh is the walk of most questions, without its costs: the verdict is in memory and need not be
+// asked for again. Whatever is not as plain it leaves to the walk.
+func (v *Verifier) fresh(q *Question, r *Result) bool {
+	if q.Trace || q.CatchAll {
+		return false
+	}
+	set := v.settings.Load()
+	local := set.local(q.Address)
+	if set.neverAsked(q.Address, local) != "" ||
+		!v.memory.fresh(local, q.Address.ASCIIDomain(), time.Now().UnixNano(), r) {
+		return false
+	}
+	r.Address = q.Address
+	return true
 }
 
 // Forget drops what is known of an address, for the next question to ask anew.
@@ -161,6 +183,7 @@ type walk struct {
 	start time.Time
 	steps []Step
 
+	local  string              // of the address, as it is remembered
 	key    string              // of the address
 	sender esmtp.Address       // to ask with
 	old    cache.Entry[Result] // what memory has, if known
@@ -169,7 +192,10 @@ type walk struct {
 
 func (v *Verifier) newWalk(q Question) walk {
 	set := v.settings.Load()
-	return walk{v: v, set: set, q: q, key: set.key(q.Address), start: time.Now()}
+	local := set.local(q.Address)
+	return walk{
+		v: v, set: set, q: q, local: local, key: keyOf(local, q.Address), start: time.Now(),
+	}
 }
 
 // finish adds to a result what is not kept with it.
@@ -213,7 +239,7 @@ func (w *walk) run(ctx context.Context) Result {
 // sender to ask, and what old proof there is.
 func (w *walk) recall(ctx context.Context) (Result, bool) {
 	v, now := w.v, w.start
-	if reason := w.set.neverAsked(w.q.Address, w.key); reason != "" {
+	if reason := w.set.neverAsked(w.q.Address, w.local); reason != "" {
 		w.step("address", "never asked: "+string(reason))
 		return because(reason), true
 	}

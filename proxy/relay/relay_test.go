@@ -80,13 +80,13 @@ func (s *site) set(address string, down bool) {
 	s.down[address] = down
 }
 
-func rcpt(t *testing.T) []esmtp.Rcpt {
+func rcpt(t *testing.T) []*esmtp.Rcpt {
 	t.Helper()
 	r, err := esmtp.ParseRcpt("TO:<b@example.com>", false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return []esmtp.Rcpt{r}
+	return []*esmtp.Rcpt{&r}
 }
 
 // send passes one message on and returns the last reply, or the failure.
@@ -376,9 +376,9 @@ func BenchmarkTransaction(b *testing.B) {
 	defer func() { _ = pool.Close() }()
 	m, _ := esmtp.ParseMail("FROM:<a@sender.test>")
 	one, _ := esmtp.ParseRcpt("TO:<b@example.com>", false)
-	rcpts := make([]esmtp.Rcpt, 50)
+	rcpts := make([]*esmtp.Rcpt, 50)
 	for i := range rcpts {
-		rcpts[i] = one
+		rcpts[i] = &one
 	}
 	b.ReportAllocs()
 	ctx := context.Background()

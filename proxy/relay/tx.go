@@ -53,7 +53,7 @@ func (t *Tx) Upstream() string {
 // Rcpt passes recipients on, with XFORWARD and MAIL in front of the first, all in one
 // write where the relay offers PIPELINING. It returns the relay's reply to each. A MAIL
 // that the relay refuses is the reply to every recipient.
-func (t *Tx) Rcpt(ctx context.Context, rcpts []esmtp.Rcpt) ([]esmtp.Reply, *Error) {
+func (t *Tx) Rcpt(ctx context.Context, rcpts []*esmtp.Rcpt) ([]esmtp.Reply, *Error) {
 	deadline := time.Now().Add(t.p.cfg.Timeout)
 	switch {
 	case t.err != nil:
@@ -138,7 +138,7 @@ var errNoAnswer = errors.New("no answer")
 
 // send sends recipients, the first of them behind XFORWARD and MAIL, and reads the replies:
 // all at once, or one by one where the relay does not offer PIPELINING.
-func (t *Tx) send(ctx context.Context, rcpts []esmtp.Rcpt, open bool) ([]esmtp.Reply, error) {
+func (t *Tx) send(ctx context.Context, rcpts []*esmtp.Rcpt, open bool) ([]esmtp.Reply, error) {
 	if open && t.reused && time.Since(t.s.since) >= lookAgain {
 		if err := t.s.cl.InStep(ctx); err != nil {
 			return nil, fmt.Errorf("%w: %w", errNoAnswer, err)
@@ -251,7 +251,7 @@ func (t *Tx) reply(ctx context.Context, i int, verb string) (esmtp.Reply, error)
 }
 
 // lockstep is send with a wait behind each command.
-func (t *Tx) lockstep(ctx context.Context, rcpts []esmtp.Rcpt, open bool) ([]esmtp.Reply, error) {
+func (t *Tx) lockstep(ctx context.Context, rcpts []*esmtp.Rcpt, open bool) ([]esmtp.Reply, error) {
 	n := 0
 	if open {
 		var head []byte
