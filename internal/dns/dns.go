@@ -46,6 +46,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -162,7 +163,8 @@ type Resolver struct {
 	wg      sync.WaitGroup
 }
 
-// question is the key of a lookup: a lower-case name with the trailing dot, and a type.
+// question is what is asked: a lower-case name with the trailing dot, and a type. As a key of the
+// cache and of flights it has no dot, so that a name which is known is not copied.
 type question struct {
 	name  string
 	qtype uint16
@@ -291,7 +293,14 @@ func merge(a, aaaa Answer) Answer {
 	if m.Server == "" {
 		m.Server = aaaa.Server
 	}
-	m.Addrs = append(append([]netip.Addr(nil), a.Addrs...), aaaa.Addrs...)
+	switch { // mostly there is nothing to join
+	case len(aaaa.Addrs) == 0:
+		m.Addrs = a.Addrs
+	case len(a.Addrs) == 0:
+		m.Addrs = aaaa.Addrs
+	default:
+		m.Addrs = slices.Concat(a.Addrs, aaaa.Addrs)
+	}
 	switch {
 	case len(m.Addrs) > 0:
 		m.Status = NoError
@@ -396,7 +405,7 @@ func (r *Resolver) join(ctx context.Context, q question) (*flight, Answer) {
 
 // fly resolves q and hands the answer to the waiting and to the cache.
 func (r *Resolver) fly(q question, f *flight) {
-	f.answer = r.resolve(r.base, q)
+	f.answer = r.resolve(r.base, question{mdns.Fqdn(q.name), q.qtype})
 	if f.answer.Status == Failure {
 		r.log.Debug("dns query failed", "name", q.name, "type", mdns.TypeToString[q.qtype],
 			"server", f.answer.Server, "detail", f.answer.Detail)
@@ -410,16 +419,18 @@ func (r *Resolver) fly(q question, f *flight) {
 	close(f.done)
 }
 
-// newQuestion folds the name. Refused are names that DNS cannot carry and those with characters
+// newQuestion folds the name into a key. Refused are names that DNS cannot carry and those with characters
 // that a presentation format would escape: no name of a mail domain or host has any.
 func newQuestion(name string, qtype uint16) (question, bool) {
 	name = strings.ToLower(name)
 	if name == "" || !plainName(name) {
 		return question{}, false
 	}
-	name = mdns.Fqdn(name)
 	if _, ok := mdns.IsDomainName(name); !ok {
 		return question{}, false
+	}
+	if name != "." {
+		name = strings.TrimSuffix(name, ".")
 	}
 	return question{name, qtype}, true
 }
