@@ -138,7 +138,12 @@ func (r *recorder) note(c *Conn, cmd Command) {
 	r.recordMu.Lock()
 	defer r.recordMu.Unlock()
 	c.Commands = append(c.Commands, cmd)
-	c.Quit = c.Quit || cmd.Stage == Quit
+}
+
+func (r *recorder) quit(c *Conn) {
+	r.recordMu.Lock()
+	defer r.recordMu.Unlock()
+	c.Quit = true
 }
 
 func (r *recorder) early(c *Conn) {

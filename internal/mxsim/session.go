@@ -96,10 +96,15 @@ func (s *session) step(e Event) error {
 	a := s.ask(e)
 	s.filler(e)
 	wire := a.wire(&s.fill)
-	s.Host.note(s.log, Command{
-		At: now, Stage: e.Stage, Line: cut(e.Line),
-		Reply: cut(strings.ReplaceAll(strings.TrimSuffix(wire, "\r\n"), "\r\n", "\n")),
-	})
+	if !s.Host.DiscardCommands {
+		s.Host.note(s.log, Command{
+			At: now, Stage: e.Stage, Line: cut(e.Line),
+			Reply: cut(strings.ReplaceAll(strings.TrimSuffix(wire, "\r\n"), "\r\n", "\n")),
+		})
+	}
+	if e.Stage == Quit {
+		s.Host.quit(s.log)
+	}
 	if e.Stage == Dot {
 		s.Host.keep(*e.Message, strings.HasPrefix(wire, "2")) // before the client can know
 		if taken := s.Host.onTaken(); taken != nil && strings.HasPrefix(wire, "2") {
@@ -117,7 +122,7 @@ func (s *session) step(e Event) error {
 
 // ask goes through the behaviours; the wording is the last.
 func (s *session) ask(e Event) Answer {
-	lists := [][]Behaviour{s.Host.Behaviours, nil}
+	lists := [2][]Behaviour{s.Host.Behaviours}
 	if s.Site != nil {
 		lists[1] = s.Site.Behaviours
 	}

@@ -73,6 +73,8 @@ type Host struct {
 	Behaviours []Behaviour
 	// DiscardBodies counts and hashes message bodies instead of keeping them (benchmarks).
 	DiscardBodies bool
+	// DiscardCommands leaves Conn.Commands empty; all else is recorded (benchmarks).
+	DiscardCommands bool
 	// MaxMessage is the longest message taken, in octets; 0 means 64 MiB.
 	MaxMessage int64
 
