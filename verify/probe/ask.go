@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
@@ -20,10 +21,14 @@ type asking struct {
 
 // ask asks all of batch in s. It reports whether s may be asked more; if not it is to be ended.
 func (s *session) ask(batch []*question) bool {
-	list := make([]*asking, 0, len(batch))
-	for _, q := range batch {
-		if a := s.envelope(q); a != nil {
-			list = append(list, a)
+	list, all := make([]*asking, 0, len(batch)), make([]asking, len(batch))
+	kept := ""
+	if n := s.asked.Load(); n > 0 {
+		kept = fmt.Sprintf("%s [%v]: session kept from before, %d recipients so far", s.mx, s.addr, n)
+	}
+	for i, q := range batch {
+		if s.envelope(&all[i], q, kept) {
+			list = append(list, &all[i])
 		}
 	}
 	for len(list) > 0 {
@@ -50,32 +55,33 @@ func questions(list []*asking) []*question {
 	return out
 }
 
-// envelope prepares q. NoUTF8 is set if the host lacks SMTPUTF8 and the recipient as written needs
-// it; where nothing can be asked, that is the outcome of q, and nil is returned.
-func (s *session) envelope(q *question) *asking {
-	a := &asking{question: q, out: Outcome{
+// envelope prepares q in a; kept says of a session that it is not new. NoUTF8 is set if the host
+// lacks SMTPUTF8 and the recipient as written needs it; where nothing can be asked, that is the
+// outcome of q, and false is returned.
+func (s *session) envelope(a *asking, q *question, kept string) bool {
+	*a = asking{question: q, out: Outcome{
 		Stage: reply.StageMail, MX: q.name, Addr: s.addr, Connected: true, TLS: s.client.IsTLS(),
 		Banner: s.banner, Source: s.source,
 	}}
 	q.tries++
-	if asked := s.asked.Load(); asked == 0 {
+	if kept == "" {
 		q.steps = append(q.steps, s.steps...) // open is over: they do not change any more
 	} else {
-		q.step(fmt.Sprintf("%s [%v]: session kept from before, %d recipients so far", q.name, s.addr, asked))
+		q.step(kept)
 	}
 	a.mail.From, a.rcpt.To = q.req.Sender, q.req.Rcpt
 	if !a.mail.From.NeedsUTF8() && !a.rcpt.To.NeedsUTF8() {
-		return a
+		return true
 	}
 	if _, offered := s.client.Extension("SMTPUTF8"); offered {
 		a.mail.UTF8 = true
-		return a
+		return true
 	}
 	a.out.NoUTF8 = a.rcpt.To.NeedsUTF8()
 	var ok bool
 	if a.rcpt.To, ok = a.rcpt.To.ASCII(); ok {
 		if a.mail.From, ok = a.mail.From.ASCII(); ok {
-			return a
+			return true
 		}
 	}
 	q.step(fmt.Sprintf("%s [%v]: does not offer SMTPUTF8", q.name, s.addr))
@@ -85,7 +91,7 @@ func (s *session) envelope(q *question) *asking {
 	}
 	s.proved()
 	s.pool.deliver(q, a.out, true)
-	return nil
+	return false
 }
 
 // transaction returns how many of list, which is not empty, go behind one MAIL.
@@ -110,15 +116,15 @@ func (s *session) exchange(list []*asking) bool {
 	if s.pipelining {
 		for rest := list; len(rest) > 0; {
 			n := transaction(rest)
-			s.queue(rest[0], rest[0].mail.Append(nil, nil))
+			s.queue(rest[0], rest[0].mail.Append(s.line[:0], nil))
 			for i, a := range rest[:n] {
 				if i > 0 {
 					a.step("behind the same MAIL")
 				}
-				s.queue(a, a.rcpt.Append(nil, nil))
+				s.queue(a, a.rcpt.Append(s.line[:0], nil))
 			}
 			if len(rest) > n || reset {
-				s.queue(rest[n-1], []byte("RSET\r\n"))
+				s.queue(rest[n-1], append(s.line[:0], "RSET\r\n"...))
 			}
 			rest = rest[n:]
 		}
@@ -170,7 +176,7 @@ func (s *session) hang(answer esmtp.Reply) {
 func (s *session) converse(tx []*asking) (done int, err error) {
 	first, c := tx[0], s.client
 	if !s.pipelining {
-		s.queue(first, first.mail.Append(nil, nil))
+		s.queue(first, first.mail.Append(s.line[:0], nil))
 	}
 	answer, err := s.read(first)
 	if err != nil {
@@ -193,7 +199,7 @@ func (s *session) converse(tx []*asking) (done int, err error) {
 			a.mailed.Store(true)
 			a.out.Stage = reply.StageRcpt
 			if !s.pipelining {
-				s.queue(a, a.rcpt.Append(nil, nil))
+				s.queue(a, a.rcpt.Append(s.line[:0], nil))
 			}
 			if a.out.Reply, err = s.read(a); err != nil {
 				return i, err
@@ -276,20 +282,56 @@ func (s *session) broke(list []*asking, err error) {
 	}
 }
 
-// queue records and queues one command.
+// queue records and queues one command, which was appended to s.line[:0].
 func (s *session) queue(a *asking, line []byte) {
-	shown := esmtp.AppendEscaped([]byte("C: "), string(line[:max(len(line)-2, 0)]), true)
-	a.step(string(shown))
 	s.client.Queue(line)
+	s.line = line
+	text := line[:max(len(line)-len("\r\n"), 0)]
+	if len(text) == len("RSET") && string(text) == "RSET" {
+		a.step("C: RSET")
+		return
+	}
+	s.shown = append(s.shown[:0], "C: "...)
+	if slices.ContainsFunc(text, func(c byte) bool { return c < ' ' || c > '~' }) {
+		s.shown = esmtp.AppendEscaped(s.shown, string(text), true)
+	} else {
+		s.shown = append(s.shown, text...)
+	}
+	a.step(string(s.shown))
 }
 
 // read reads and records one reply.
 func (s *session) read(a *asking) (esmtp.Reply, error) {
 	answer, err := s.client.ReadReply(context.Background())
 	if err == nil {
-		a.step("S: " + answer.String())
+		a.step(s.show(answer))
 	}
 	return answer, err
+}
+
+// heardReply is a reply and what Outcome.Steps say of it.
+type heardReply struct {
+	line *string
+	code int
+	text string
+}
+
+// show writes a reply for people. The client hands out what it has heard before as the same lines
+// again: that is not written anew.
+func (s *session) show(answer esmtp.Reply) string {
+	if len(answer.Lines) != 1 {
+		return "S: " + answer.String()
+	}
+	line := &answer.Lines[0]
+	for _, h := range s.said {
+		if h.line == line && h.code == answer.Code {
+			return h.text
+		}
+	}
+	text := "S: " + answer.String()
+	copy(s.said[1:], s.said[:])
+	s.said[0] = heardReply{line, answer.Code, text}
+	return text
 }
 
 // step records what happened, for people. Whatever came from the network must be escaped already.

@@ -3,6 +3,7 @@ package probe
 import (
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -10,6 +11,8 @@ import (
 type memory[V any] struct {
 	keep time.Duration
 	size int
+
+	some atomic.Bool // there was a put: most memories stay empty, and are asked for each question
 
 	mu sync.Mutex
 	m  map[netip.Addr]remembered[V]
@@ -25,6 +28,10 @@ func newMemory[V any](keep time.Duration, size int) *memory[V] {
 }
 
 func (m *memory[V]) get(addr netip.Addr, now time.Time) (V, bool) {
+	var none V
+	if !m.some.Load() {
+		return none, false
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r, ok := m.m[addr]
@@ -33,7 +40,6 @@ func (m *memory[V]) get(addr netip.Addr, now time.Time) (V, bool) {
 		ok = false
 	}
 	if !ok {
-		var none V
 		return none, false
 	}
 	return r.value, true
@@ -57,6 +63,7 @@ func (m *memory[V]) put(addr netip.Addr, v V, now time.Time) {
 			delete(m.m, a)
 		}
 	}
+	m.some.Store(true)
 	m.m[addr] = remembered[V]{value: v, until: now.Add(m.keep)}
 }
 

@@ -118,7 +118,7 @@ func (p *Pool) late(pr *peer) {
 
 // schedule opens sessions of pr as long as its questions need more and may have them.
 func (p *Pool) schedule(pr *peer) {
-	for p.base.Err() == nil {
+	for p.base.Err() == nil && len(pr.sessions) < p.cfg.PerHost {
 		q := p.needy(pr, time.Now())
 		if q == nil {
 			return

@@ -69,6 +69,9 @@ type session struct {
 	source     netip.Addr // see Outcome.Source
 	pipelining bool
 	batch      []*question // that it is asking
+	line       []byte      // room for a command
+	shown      []byte      // and for how it is shown
+	said       [4]heardReply
 	answered   int         // recipients with a reply
 	mailed     bool        // a MAIL was accepted
 	said421    esmtp.Reply // the 421 that it ended with

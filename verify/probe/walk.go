@@ -221,7 +221,11 @@ func (r *run) ended(ctx context.Context) error {
 }
 
 func (r *run) settled(q *question, a asked) (Outcome, bool) {
-	r.steps = append(r.steps, q.steps[:min(len(q.steps), maxSteps-len(r.steps))]...)
+	if len(r.steps) == 0 {
+		r.steps = q.steps[:min(len(q.steps), maxSteps)] // nobody else has them any more
+	} else {
+		r.steps = append(r.steps, q.steps[:min(len(q.steps), maxSteps-len(r.steps))]...)
+	}
 	a.out.MX = q.name
 	return a.out, a.final
 }
