@@ -142,7 +142,7 @@ func (s *Shares) Leave(key string, o Outcome, now time.Time) (began bool, d time
 	}
 	switch {
 	case now.Before(k.until): // an event that was under way when the rest began
-	case all >= least && surely(bad, all) > s.cfg.Share:
+	case all >= least && LowerBound(bad, all) > s.cfg.Share:
 		d = s.cfg.Most
 		if k.rests < 16 { // beyond, the shift would be of no use
 			d = min(d, s.cfg.Pause<<k.rests)
@@ -174,7 +174,7 @@ func (k *share) admit(cfg ShareConfig, now time.Time) Admission {
 		least = trialEvents
 	}
 	all, bad := k.all[0]+k.all[1]+k.under, k.bad[0]+k.bad[1]+k.under
-	if k.under > 0 && all >= least && surely(bad, all) > cfg.Share {
+	if k.under > 0 && all >= least && LowerBound(bad, all) > cfg.Share {
 		return Hold
 	}
 	return Pass
@@ -210,8 +210,13 @@ func (s *Shares) forget(now time.Time) {
 	}
 }
 
-// surely is the lower bound of the Wilson score interval of bad in all, one-sided, 95 %.
-func surely(bad, all int) float64 {
+// LowerBound is the part of all events that surely goes wrong, judged by bad of all that were seen:
+// the lower bound of the Wilson score interval (E. B. Wilson, 1927), one-sided, 95 %. It is 0 of
+// none, never above bad/all, and close to it where many were seen.
+func LowerBound(bad, all int) float64 {
+	if all <= 0 || bad <= 0 {
+		return 0
+	}
 	const z = 1.645
 	n, p := float64(all), float64(bad)/float64(all)
 	return (p + z*z/(2*n) - z*math.Sqrt(p*(1-p)/n+z*z/(4*n*n))) / (1 + z*z/n)

@@ -7,13 +7,16 @@ import (
 	"time"
 )
 
-// TestSurely holds the bound against numbers worked out by hand (Wilson 1927, z = 1.645).
-func TestSurely(t *testing.T) {
+// TestLowerBound holds the bound against numbers worked out by hand (Wilson 1927, z = 1.645).
+func TestLowerBound(t *testing.T) {
 	for _, tt := range []struct {
 		bad, all int
 		want     float64
-	}{{0, 20, 0}, {20, 20, 0.8808}, {5, 5, 0.6488}, {10, 20, 0.3274}, {9, 20, 0.2842}, {200, 600, 0.3025}} {
-		if got := surely(tt.bad, tt.all); math.Abs(got-tt.want) > 0.002 {
+	}{
+		{0, 0, 0}, {0, 20, 0}, {20, 20, 0.8808}, {5, 5, 0.6488}, {10, 20, 0.3274}, {9, 20, 0.2842},
+		{200, 600, 0.3025},
+	} {
+		if got := LowerBound(tt.bad, tt.all); math.Abs(got-tt.want) > 0.002 {
 			t.Errorf("%d of %d: %.4f, want %.4f", tt.bad, tt.all, got, tt.want)
 		}
 	}
