@@ -221,12 +221,36 @@ func (h *lineHandler) appendAttrs(dst []byte, attrs []slog.Attr) (_ []byte, ok b
 			if f != 0 && !(math.Abs(f) >= 1e-4 && math.Abs(f) < 1e6) { // one form in text and JSON
 				return dst, false
 			}
-			dst = strconv.AppendFloat(dst, f, 'f', -1, 64)
+			dst = appendFloat(dst, f)
 		default:
 			return dst, false
 		}
 	}
 	return dst, true
+}
+
+// appendFloat appends f, which is 0 or from 1e-4 to 1e6, with the fewest digits that mean it. Most
+// have four decimals at most: no other decimal of so few digits is the same float64 then.
+func appendFloat(dst []byte, f float64) []byte {
+	const unit = 10_000
+	n := int64(f*unit + 0.5)
+	if f <= 0 || float64(n)/unit != f {
+		return strconv.AppendFloat(dst, f, 'f', -1, 64)
+	}
+	dst = strconv.AppendInt(dst, n/unit, 10)
+	if n %= unit; n == 0 {
+		return dst
+	}
+	dst = append(dst, ".0000"...)
+	for i := len(dst) - 1; n > 0; i-- {
+		dst[i] += byte(n % 10)
+		n /= 10
+	}
+	end := len(dst)
+	for dst[end-1] == '0' {
+		end--
+	}
+	return dst[:end]
 }
 
 // appendString appends a string that needs no escapes, in quotes where the format has them.
