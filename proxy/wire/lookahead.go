@@ -30,6 +30,7 @@ func (c *Conn) Upcoming() []*esmtp.Rcpt {
 		if len(room) == 0 {
 			room = make([]esmtp.Rcpt, min(bytes.Count(c.in.bytes(), newline), 64))
 			c.ahead = slices.Grow(c.ahead, len(room))
+			c.out = slices.Grow(c.out, len(room)*replyOut)
 		}
 		r, ok := c.peekRcpt(lf)
 		if !ok {
@@ -41,6 +42,9 @@ func (c *Conn) Upcoming() []*esmtp.Rcpt {
 	}
 	return c.ahead[known:]
 }
+
+// replyOut is what most replies to RCPT fit in.
+const replyOut = 24
 
 var newline = []byte{'\n'}
 
