@@ -1,6 +1,7 @@
 package mxsim_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"net"
@@ -90,6 +91,29 @@ func TestRelayListens(t *testing.T) {
 		p.say("Subject: x\r\n\r\ny\r\n.", "451")
 		if len(relay.Messages()) != 0 || len(relay.Refused()) != 1 {
 			t.Errorf("%d taken, %d refused", len(relay.Messages()), len(relay.Refused()))
+		}
+	}
+}
+
+// TestDiscardCommands: a host that keeps no commands still knows who left without a word.
+func TestDiscardCommands(t *testing.T) {
+	for _, quit := range []bool{true, false} {
+		host := &mxsim.Host{Name: "mx.example.com", DiscardCommands: true}
+		client, server := net.Pipe()
+		host.Serve(server)
+		p := &peer{t: t, conn: client, br: bufio.NewReader(client)}
+		p.reply()
+		p.write("NOOP\r\n")
+		p.reply()
+		if quit {
+			p.write("QUIT\r\n")
+			p.reply()
+		}
+		_ = client.Close()
+		host.Close()
+		record := host.Record()
+		if len(record.Conns) != 1 || record.Conns[0].Quit != quit || len(record.Conns[0].Commands) != 0 {
+			t.Errorf("QUIT said %v: %+v", quit, record)
 		}
 	}
 }
