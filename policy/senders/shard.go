@@ -1,0 +1,232 @@
+package senders
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// shardCount is how many parts the table has, each with its own lock. The bits of a uint64 name a
+// set of them.
+const shardCount = 64
+
+// key is what an account is for.
+type key struct {
+	kind   kind
+	name   string
+	domain string // of a pair
+}
+
+// String is the key as people see it and give it to Release: "login:alice",
+// "client:192.0.2.1/example.com" for a sender without a login, whose domain is <> for the null
+// sender, and "client:192.0.2.1", "sender:a@example.com", "sender_domain:example.com" for limits.
+func (k key) String() string {
+	if k.kind == pair {
+		d := k.domain
+		if d == "" {
+			d = "<>"
+		}
+		return "client:" + k.name + "/" + d
+	}
+	return perNames[k.kind] + ":" + k.name
+}
+
+// senderKey is the key of a sender from its String, or from its login alone.
+func senderKey(text string) key {
+	if name, ok := strings.CutPrefix(text, "login:"); ok {
+		return key{kind: login, name: name}
+	}
+	if rest, ok := strings.CutPrefix(text, "client:"); ok {
+		if i := strings.LastIndexByte(rest, '/'); i >= 0 {
+			k := key{kind: pair, name: rest[:i], domain: rest[i+1:]}
+			if k.domain == "<>" {
+				k.domain = ""
+			}
+			return k
+		}
+	}
+	return key{kind: login, name: text}
+}
+
+// shard is a part of the table.
+type shard struct {
+	mu       sync.Mutex
+	accounts map[key]*account
+	quiet    chain // accounts, by their activity
+	kept     chain // those that are throttled or held
+	dirty    bool  // something was counted since the last save
+}
+
+// account is what is known about one key. The shard's lock guards it.
+type account struct {
+	key     key
+	active  int64 // seconds since 1970
+	counts  [measures][units]window
+	cells   []int64  // arrival times of the limits with a burst, nanoseconds since 1970
+	cellFor []string // what they are for: the plan's cells when the account was used last
+	breaker *breaker // nil: no verdict was used yet
+
+	chain        *chain
+	newer, older *account
+}
+
+// count notes a recipient, and with it a message if it is the first.
+func (a *account) count(c clock, message bool) {
+	for u := range units {
+		a.counts[recipients][u].add(c.step[u])
+		if message {
+			a.counts[messages][u].add(c.step[u])
+		}
+	}
+}
+
+// refresh rolls the windows to now, and brings the cells into the order of the plan.
+func (a *account) refresh(p *plan, c clock) {
+	for m := range a.counts {
+		for u := range a.counts[m] {
+			a.counts[m][u].roll(c.step[u])
+		}
+	}
+	want := p.cells[a.key.kind]
+	if len(want) == len(a.cellFor) && (len(want) == 0 || &want[0] == &a.cellFor[0]) {
+		return
+	}
+	cells := make([]int64, len(want))
+	for i, name := range want {
+		if old := slices.Index(a.cellFor, name); old >= 0 {
+			cells[i] = a.cells[old]
+		}
+	}
+	a.cells, a.cellFor = cells, want
+}
+
+// idle reports whether a has not been active for long, and nothing of it matters any more.
+func (a *account) idle(c clock) bool {
+	if a.breaker != nil && a.breaker.level != ok {
+		return false
+	}
+	for _, at := range a.cells {
+		if at > c.now && at-c.now < int64(48*time.Hour) { // the longest burst takes a day
+			return false
+		}
+	}
+	return c.sec-a.active > idleSeconds || a.active-c.sec > idleSeconds
+}
+
+// chain is a list of accounts by their activity, the latest first.
+type chain struct{ newest, oldest *account }
+
+// touch makes a the newest of c, wherever it was before.
+func (c *chain) touch(a *account) {
+	if a.chain == c && c.newest == a {
+		return
+	}
+	a.unlink()
+	a.chain, a.older = c, c.newest
+	if c.newest != nil {
+		c.newest.newer = a
+	} else {
+		c.oldest = a
+	}
+	c.newest = a
+}
+
+// unlink takes a out of its chain, if it is in one.
+func (a *account) unlink() {
+	if a.chain == nil {
+		return
+	}
+	if a.newer != nil {
+		a.newer.older = a.older
+	} else {
+		a.chain.newest = a.older
+	}
+	if a.older != nil {
+		a.older.newer = a.newer
+	} else {
+		a.chain.oldest = a.newer
+	}
+	a.chain, a.newer, a.older = nil, nil, nil
+}
+
+// account finds or makes the account of k, and makes it the latest.
+func (s *shard) account(p *plan, k key, c clock) *account {
+	a := s.accounts[k]
+	if a == nil {
+		for len(s.accounts) >= p.perShard {
+			s.evict()
+		}
+		// What k is cut from, such as a whole request, must not stay in memory with it.
+		k.name, k.domain = strings.Clone(k.name), strings.Clone(k.domain)
+		a = &account{key: k}
+		s.accounts[k] = a
+	}
+	a.active = max(a.active, c.sec)
+	a.refresh(p, c)
+	s.place(a)
+	s.dirty = true
+	return a
+}
+
+// place puts a at the front of the chain for its state.
+func (s *shard) place(a *account) {
+	if a.breaker != nil && a.breaker.level >= throttle {
+		s.kept.touch(a)
+	} else {
+		s.quiet.touch(a)
+	}
+}
+
+// evict forgets the account that was active longest ago, one that is throttled or held last.
+func (s *shard) evict() {
+	if s.quiet.oldest != nil {
+		s.remove(s.quiet.oldest)
+	} else if s.kept.oldest != nil {
+		s.remove(s.kept.oldest)
+	}
+}
+
+func (s *shard) remove(a *account) {
+	a.unlink()
+	delete(s.accounts, a.key)
+	s.dirty = true
+}
+
+func (s *shard) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.accounts)
+}
+
+// sweep is the shard's part of Table.sweep.
+func (s *shard) sweep(p *plan, c clock) (changes []Change) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.accounts {
+		if b := a.breaker; b != nil {
+			change, changed := b.settle(p, c)
+			if !p.watching && !changed {
+				changed = b.level != ok
+				change = b.end(c, "list hygiene is off")
+			}
+			if !p.watching {
+				a.breaker = nil
+			}
+			if changed {
+				changes = append(changes, change.of(a.key))
+				s.dirty = true
+				if a.chain == &s.kept { // whatever ends by time ends there
+					s.quiet.touch(a)
+				}
+			}
+		}
+		if a.idle(c) {
+			s.remove(a)
+		}
+	}
+	for len(s.accounts) > p.perShard { // fewer are allowed than before
+		s.evict()
+	}
+	return changes
+}
