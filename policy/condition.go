@@ -33,10 +33,18 @@ type conditionFault struct {
 	detail, hint string
 }
 
-// compileCondition turns a condition into a program. The program is run with a *facts and gives a
-// bool; lazy names ask the verifier when evaluation reaches them, neither earlier nor in another
-// order than written. Hence the optimiser of expr stays off: it joins neighbouring loops.
-func compileCondition(source string) (*vm.Program, *conditionFault) {
+// condition is a condition that passed every check.
+type condition struct {
+	tree    ast.Node    // as written
+	program *vm.Program // run with a *facts, it gives a bool
+	native  func(*walk) bool
+}
+
+// compileCondition turns a condition into a program of expr and, where it can, into a function of
+// Go that gives the same and is many times faster. lists are those of the configuration. Lazy names
+// ask the verifier when evaluation reaches them, neither earlier nor in another order than written.
+// Hence the optimiser of expr stays off: it joins neighbouring loops.
+func compileCondition(source string, lists map[string]*list) (*condition, *conditionFault) {
 	switch {
 	case strings.TrimSpace(source) == "":
 		return nil, &conditionFault{
@@ -54,14 +62,14 @@ func compileCondition(source string) (*vm.Program, *conditionFault) {
 	if err != nil {
 		return nil, faultOf(err)
 	}
-	c := &conditionCheck{source: source}
+	c := &conditionCheck{source: source, lists: lists}
 	c.node(tree.Node)
 	if c.fault != nil {
 		return nil, c.fault
 	}
 	options := append(functions(),
 		expr.Env(&facts{}), expr.AsBool(), expr.WarnOnAny(), expr.Optimize(false),
-		expr.MaxNodes(maxNodes), expr.DisableAllBuiltins(), expr.Patch(rewriter{}))
+		expr.MaxNodes(maxNodes), expr.DisableAllBuiltins(), expr.Patch(rewriter{lists}))
 	for _, allowed := range builtinFunctions {
 		options = append(options, expr.EnableBuiltin(allowed))
 	}
@@ -69,7 +77,12 @@ func compileCondition(source string) (*vm.Program, *conditionFault) {
 	if err != nil {
 		return nil, faultOf(err)
 	}
-	return program, nil
+	// Compile had a tree of its own and changed that.
+	compiled := &condition{tree: tree.Node, program: program}
+	if native, ok := nativeFlag(tree.Node, lists); ok {
+		compiled.native = native
+	}
+	return compiled, nil
 }
 
 // builtinFunctions are the functions of expr that conditions may use: none of them makes a value
@@ -89,6 +102,7 @@ var operators = []string{
 // condition must not have: unknown names, comparisons that can never be true, loops without bound.
 type conditionCheck struct {
 	source string
+	lists  map[string]*list
 	inLoop bool
 	fault  *conditionFault
 }
@@ -155,6 +169,14 @@ func (c *conditionCheck) node(n ast.Node) {
 }
 
 func (c *conditionCheck) name(at ast.Node, path string) {
+	if strings.HasPrefix(path, listsGroup+".") {
+		c.fail(at, path+" is a list of a file", "write recipient.address in "+path)
+		return
+	}
+	if path == marksName {
+		c.fail(at, "marks is a list", `write "NAME" in marks`)
+		return
+	}
 	if _, ok := lookupName(path); ok {
 		return
 	}
@@ -195,6 +217,9 @@ func (c *conditionCheck) binary(n *ast.BinaryNode) {
 			"valid: "+strings.Join(operators, " "))
 		return
 	}
+	if n.Operator == "in" && c.group(n) {
+		return
+	}
 	c.nodes(n.Left, n.Right)
 	switch n.Operator {
 	case "==", "!=", "<", "<=", ">", ">=":
@@ -211,6 +236,33 @@ func (c *conditionCheck) binary(n *ast.BinaryNode) {
 	case "matches":
 		c.pattern(n.Right)
 	}
+}
+
+// group checks x in lists.NAME and "NAME" in marks; false if it is neither.
+func (c *conditionCheck) group(n *ast.BinaryNode) bool {
+	if path, _ := pathOf(n.Right); path == marksName {
+		mark, isWord := n.Left.(*ast.StringNode)
+		if !isWord {
+			c.fail(first(n.Left), "a mark must be a literal", `write it in quotes: "NAME" in marks`)
+		} else if detail, hint := checkMark(mark.Value); detail != "" {
+			c.fail(n.Left, detail, hint)
+		}
+		return true
+	}
+	name, isList := listName(n.Right)
+	if !isList {
+		return false
+	}
+	c.node(n.Left)
+	if _, known := c.lists[name]; known {
+		return true
+	}
+	hint := "name its file in the configuration: lists." + name + ` = "/etc/rcptgate/` + name + `"`
+	if defined := sortedKeys(c.lists); len(defined) > 0 {
+		hint = oneOf(name, defined) + "; or " + hint
+	}
+	c.fail(n.Right, fmt.Sprintf("there is no list %q", name), hint)
+	return true
 }
 
 // literal checks a literal against the name that it is compared with.
@@ -395,13 +447,9 @@ var (
 	domainsValues = []string{string(verify.Risky), string(verify.AcceptAll)}
 )
 
-// needsDomains reports whether a condition, which has been compiled, depends on that.
-func needsDomains(source string) bool {
-	tree, err := parser.Parse(source)
-	if err != nil {
-		return false
-	}
-	found := ast.Find(tree.Node, func(n ast.Node) bool {
+// needsDomains reports whether a condition depends on that.
+func needsDomains(tree ast.Node) bool {
+	found := ast.Find(tree, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.IdentifierNode:
 			return slices.Contains(aboutDomains, n.Value)

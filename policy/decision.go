@@ -11,13 +11,12 @@ import (
 // Action is what becomes of one recipient.
 type Action int
 
-// The actions. The zero value decides nothing; the engine never returns it, because the last
-// built-in rule accepts.
+// The actions. The engine never returns the zero value, because the last built-in rule accepts.
 const (
-	Continue Action = iota
-	Accept          // the recipient is relayed
-	Defer           // refused for now: 4xx
-	Reject          // refused for good: 5xx
+	Continue Action = iota // decides nothing: the rule leaves a mark or a header, and the walk goes on
+	Accept                 // the recipient is relayed
+	Defer                  // refused for now: 4xx
+	Reject                 // refused for good: 5xx
 )
 
 // String is the action's name in rules and logs.
@@ -48,6 +47,13 @@ type Decision struct {
 	// Rule is the name of the rule that decided.
 	Rule string
 
+	// Marks are what rules left on the recipient; nil if none did.
+	Marks []string
+
+	// Headers are the fields that rules put on top of the message if this recipient is accepted, each
+	// a complete line without CRLF. Fields of several recipients of a message may be the same.
+	Headers []string
+
 	// Result is what the verifier said, nil if no rule had to ask it.
 	Result *verify.Result
 
@@ -73,7 +79,7 @@ type Outcome int
 const (
 	NotReached Outcome = iota // an earlier rule decided
 	NoMatch                   // the condition is false
-	Match                     // the condition is true: this rule decided
+	Match                     // the condition is true: this rule decided, or left its mark
 	Failed                    // the condition broke at run time, e.g. a division by zero
 )
 

@@ -15,10 +15,15 @@
 //
 //	name          unique; stands in the log and in explain
 //	when          the condition
-//	action        "accept" (the relay's reply is the client's), "reject" (5xx), "defer" (4xx)
+//	action        "accept" (the relay's reply is the client's), "reject" (5xx), "defer" (4xx), or
+//	              "continue": leave a mark or a header, and go on with the next rule
 //	code          450, 451, 452 for defer; 550, 551, 552, 553, 554, 556 for reject. Never 421
 //	enhanced_code RFC 3463, its class that of the action: "5.7.1"
 //	text          one line of printable ASCII, at most 400 octets, with placeholders
+//	mark          for accept and continue: a name for "NAME" in marks in later rules, for message
+//	              checks and the journal; small letters, digits, - and _
+//	header        for accept and continue: a field that is put on top of the message,
+//	              "X-Rcptgate: {verdict} {reason}"
 //
 // Only name, when and action are needed. What is not written out is chosen by what is known, and so
 // are the words. Every refusal carries a reference, "(ref KX2M7QRT)", that also stands in the log.
@@ -40,12 +45,20 @@
 //	sender.address     local@domain; "" for the null sender
 //	sender.local       local part, unquoted, case as written
 //	sender.domain      lower case, A-labels (xn--...)
+//	sender.role        as recipient.role
+//	sender.free        as recipient.free
 //	recipient.address  local@domain
 //	recipient.local    local part, unquoted, case as written
 //	recipient.domain   lower case, A-labels (xn--...); "" for <postmaster>
+//	recipient.role     true if the local part belongs to a role: info, abuse, list-request, ...
+//	recipient.disposable  true if the domain, or one above it, has mailboxes to be thrown away
+//	recipient.free     true if anybody gets a mailbox there for nothing: gmail.com, ...
+//	door               "smtp" (the proxy) or "policyd" (the Postfix policy service)
 //	size               octets that the client announced, 0 if it did not
 //	null_sender        true for MAIL FROM:<>
 //	trusted            true if the client is a mail server that gave XFORWARD
+//	marks              what earlier rules left: "NAME" in marks
+//	lists.NAME         a file: recipient.address in lists.NAME
 //
 // And those that need the verifier. They are lazy: it is asked, once for each recipient, when an
 // evaluation reaches the first of them. && and || evaluate their right side only when it matters,
@@ -70,6 +83,32 @@
 // trimPrefix, trimSuffix, upper. Nothing else of expr: no variables, no ranges, no loop inside a
 // loop, so that the rule alone bounds the time of its evaluation, to milliseconds, whatever a
 // client sends.
+//
+// # Lists
+//
+// Config.Lists gives files names. A file has one entry a line; the first word of a line counts,
+// empty lines and those that begin with # do not. x in lists.NAME is true if the file has
+//
+//	anna@example.com   for this address
+//	example.com        for this domain, and for every address in it; so is *@example.com
+//	.example.com       for the subdomains, at any depth, and for every address in them, but not for
+//	                   example.com itself
+//	joe                for any other value that is the same: a login, a host name, an IP address
+//
+// Small and capital letters of ASCII are the same, in local parts too; domains are compared as
+// A-labels. A file is looked at every 5 s while it is used, and taken over behind, when it has not
+// changed for a second. A file that is gone or has a fault changes nothing: the list stays, and the
+// log tells why. A file may have 1,000,000 entries.
+//
+// # Marks and headers
+//
+// A rule that continues leaves a mark, a header, or both. A mark that is there, or is not, because
+// of a verdict carries that on: a reject for it needs proof like one for the verdict itself.
+//
+// A header is one line of printable ASCII, cut at 998 octets. It may hold {sender} {client}
+// {verdict} {reason} {code} {enhanced} {stage} {rule} {marks}, and nothing that names a recipient,
+// because all recipients of the message see it. Names that mean something to others (Received,
+// DKIM-Signature, List-Unsubscribe, ...) are refused.
 //
 // A condition that breaks at run time (a division by zero) has not matched. The first break of a
 // rule is logged, all are counted (Engine.Faults).
@@ -104,7 +143,7 @@
 //	everything else      as defer                           450 4.2.0
 //
 // A text may hold {recipient} {domain} {sender} {client} {verdict} {reason} {mx} {code} {enhanced}
-// {stage} {rule} {ref}; code, enhanced and stage are those of the mail server's reply. What is not
+// {stage} {rule} {marks} {ref}; code, enhanced and stage are those of the mail server's reply. What is not
 // known is "none": a text never asks the verifier. Without {ref} the reference is appended. Values
 // from the network are escaped, and a mail server's own words never reach a client.
 //

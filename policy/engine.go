@@ -22,6 +22,12 @@ const (
 	ModeShadow  = "shadow"  // decide and record, but accept
 )
 
+// The doors of Transaction.Door.
+const (
+	DoorSMTP    = "smtp"    // the proxy
+	DoorPolicyd = "policyd" // the Postfix policy service
+)
+
 // Client is who handed us the message: the peer, or whom a trusted XFORWARD named.
 type Client struct {
 	Addr    netip.Addr
@@ -37,6 +43,7 @@ type Client struct {
 // reads it, so that its recipients may be decided side by side.
 type Transaction struct {
 	Session, ID string // names for logs
+	Door        string // DoorSMTP (also "") or DoorPolicyd
 	Client      Client
 	Mail        esmtp.Mail
 	Budget      *verify.Budget // the waiting of all recipients together; nil: only each one's own
@@ -64,6 +71,10 @@ type Config struct {
 	Mode  string // ModeEnforce (also "") or ModeShadow
 	Rules []Rule // in order; the built-in rules follow them
 
+	// Lists are the files behind lists.NAME in conditions, by NAME. A file has one entry a line and is
+	// read again when it changes. See the package comment.
+	Lists map[string]string
+
 	// RedactLog shortens addresses in the engine's own log lines. AppendLog has its own switch.
 	RedactLog bool
 }
@@ -71,6 +82,7 @@ type Config struct {
 // Engine decides recipients by rules. It is safe for concurrent use and never changes after New.
 type Engine struct {
 	rules    []*compiledRule
+	lists    map[string]*list
 	domains  bool // a rule needs to know whether a domain accepts every address
 	shadow   bool
 	redact   bool
@@ -87,7 +99,9 @@ func New(cfg Config, verifier Verifier, log *slog.Logger) (*Engine, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	rules, faults := compileRules(cfg.Rules)
+	lists, faults := openLists(cfg.Lists, log)
+	rules, wrong := compileRules(cfg.Rules, lists)
+	faults = append(faults, wrong...)
 	if cfg.Mode != "" && cfg.Mode != ModeEnforce && cfg.Mode != ModeShadow {
 		faults = append(faults, &RuleError{
 			Index: -1, Field: "mode",
@@ -100,6 +114,7 @@ func New(cfg Config, verifier Verifier, log *slog.Logger) (*Engine, error) {
 	}
 	return &Engine{
 		rules:    rules,
+		lists:    lists,
 		domains:  slices.ContainsFunc(rules, func(r *compiledRule) bool { return r.domains }),
 		shadow:   cfg.Mode == ModeShadow,
 		redact:   cfg.RedactLog,
@@ -142,6 +157,15 @@ func (e *Engine) Now(
 // Result.Steps, what the verifier did.
 func (e *Engine) Explain(ctx context.Context, tx *Transaction, rcpt esmtp.Rcpt) Decision {
 	return e.decide(ctx, tx, rcpt, true)
+}
+
+// Lists tells what the lists of the rules are at the moment, by name.
+func (e *Engine) Lists() []ListStatus {
+	status := make([]ListStatus, 0, len(e.lists))
+	for _, name := range sortedKeys(e.lists) {
+		status = append(status, e.lists[name].status())
+	}
+	return status
 }
 
 // Faults counts, by rule name, the evaluations that broke at run time since the start. Rules
@@ -191,13 +215,14 @@ func (e *Engine) run(w *walk, d *Decision) {
 			*d = Decision{}
 			return
 		}
-		if outcome == Match {
+		left := w.leave(rule, outcome)
+		if outcome == Match && rule.action != Continue {
 			decided = rule
 		}
 		if trace {
 			step := rule.step(outcome)
 			step.Asked, step.FirstAsked = w.asked, w.result != nil && !before
-			step.Detail = detail
+			step.Detail = detail + left
 			step.At, step.Elapsed = began, time.Since(w.start)-began
 			steps = append(steps, step)
 		}
@@ -266,10 +291,11 @@ type compiledRule struct {
 	builtin   bool
 	domains   bool // its condition depends on what is known of the domain, not of the recipient alone
 	condition *vm.Program
-	native    func(*walk) bool // the same condition in Go, for the built-in rules
+	native    func(*walk) bool // the same condition in Go; nil: only the machine can run it
 	action    Action
 	enhanced  esmtp.EnhancedCode // zero: not written out
 	text      template           // nil: not written out
+	header    *header            // nil: none
 	faults    atomic.Uint64
 }
 

@@ -10,7 +10,7 @@ func noteReply(d *Decision) {
 	}
 	for i := range d.Steps {
 		step := &d.Steps[i]
-		if step.Outcome != Match || step.Action == Accept {
+		if step.Outcome != Match || step.Action == Accept || step.Action == Continue {
 			continue
 		}
 		step.Detail = fmt.Sprintf("replies %d %s", reply.Code, reply.Enhanced())

@@ -1,8 +1,10 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/expr-lang/expr"
@@ -13,7 +15,7 @@ import (
 // Name is one name that a condition may use.
 type Name struct {
 	Name string
-	Type string // "string", "number" or "bool"
+	Type string // "string", "number", "bool" or "list"
 
 	// Lazy names need the verifier: reaching one may start a probe and wait for it.
 	Lazy bool
@@ -46,37 +48,84 @@ type name struct {
 	// find one.
 	lower bool
 
-	// get is what a lazy name compiles to: it is called when evaluation reaches the name.
-	get      func(params ...any) (any, error)
-	function any // its type, as expr.Function wants it
+	// One of these gives the value, when an evaluation reaches the name. A list has none: it only
+	// stands behind "in".
+	text   func(*walk) string
+	flag   func(*walk) bool
+	whole  func(*walk) int
+	number func(*walk) float64
 }
 
-// names is the vocabulary. Read only.
-var names = []name{
-	free("client.addr", "string",
-		`IP address of the client, as XFORWARD or the connection says; "" if unknown`).
-		check(checkAddrLiteral),
-	free("client.name", "string",
-		`verified host name of the client, lower case; "" if unknown`).domain(),
-	free("client.helo", "string", "what the client greeted with, as it wrote it"),
-	free("client.login", "string",
-		`SASL user; "" if unknown (Postfix does not tell it by XFORWARD)`),
-	free("sender.address", "string",
-		`sender as local@domain, domain as in sender.domain; "" for the null sender`).
-		check(checkAddressLiteral),
-	free("sender.local", "string", "local part of the sender, unquoted, case as written"),
-	free("sender.domain", "string",
-		"domain of the sender, lower case, A-labels (xn--...)").domain(),
-	free("recipient.address", "string",
-		"recipient as local@domain, domain as in recipient.domain").check(checkAddressLiteral),
-	free("recipient.local", "string", "local part of the recipient, unquoted, case as written"),
-	free("recipient.domain", "string",
-		`domain of the recipient, lower case, A-labels (xn--...); "" for <postmaster>`).domain(),
-	free("size", "number",
-		"octets of the message as the client announced them (SIZE=); 0 if it did not"),
-	free("null_sender", "bool", "the message is a bounce: MAIL FROM:<>"),
-	free("trusted", "bool", "the session came through a mail server that gave XFORWARD"),
+const (
+	marksName   = "marks"
+	listsGroup  = "lists"
+	listsMember = "lists.NAME"
+)
 
+// names is the vocabulary. Read only.
+var names = slices.Concat(clientNames, senderNames, recipientNames, mailNames, verdictNames)
+
+var clientNames = []name{
+	text("client.addr", `IP address of the client, as XFORWARD or the connection says; "" if unknown`,
+		func(w *walk) string { return w.environment().Client.Addr }).check(checkAddrLiteral),
+	text("client.name", `verified host name of the client, lower case; "" if unknown`,
+		func(w *walk) string { return w.environment().Client.Name }).domain(),
+	text("client.helo", "what the client greeted with, as it wrote it",
+		func(w *walk) string { return w.tx.Client.Helo }),
+	text("client.login", `SASL user; "" if unknown (Postfix does not tell it by XFORWARD)`,
+		func(w *walk) string { return w.tx.Client.Login }),
+}
+
+var senderNames = []name{
+	text("sender.address", `sender as local@domain, domain as in sender.domain; "" for the null sender`,
+		func(w *walk) string { return w.environment().Sender.Address }).check(checkAddressLiteral),
+	text("sender.local", "local part of the sender, unquoted, case as written",
+		func(w *walk) string { return w.tx.Mail.From.Local() }),
+	text("sender.domain", "domain of the sender, lower case, A-labels (xn--...)",
+		func(w *walk) string { return w.tx.Mail.From.ASCIIDomain() }).domain(),
+	flag("sender.role", "as recipient.role, of the sender",
+		func(w *walk) bool { return isRole(w.tx.Mail.From.Local()) }),
+	flag("sender.free", "as recipient.free, of the sender",
+		func(w *walk) bool { return isFree(w.tx.Mail.From.ASCIIDomain()) }),
+}
+
+var recipientNames = []name{
+	text("recipient.address", "recipient as local@domain, domain as in recipient.domain",
+		func(w *walk) string { return w.environment().Recipient.Address }).check(checkAddressLiteral),
+	text("recipient.local", "local part of the recipient, unquoted, case as written",
+		func(w *walk) string { return w.rcpt.To.Local() }),
+	text("recipient.domain", `domain of the recipient, lower case, A-labels (xn--...); "" for `+
+		`<postmaster>`, func(w *walk) string { return w.rcpt.To.ASCIIDomain() }).domain(),
+	flag("recipient.role", "the local part belongs to a role, not to a person: info, sales, abuse, "+
+		"postmaster, list-request, noreply, ...",
+		func(w *walk) bool { return isRole(w.rcpt.To.Local()) }),
+	flag("recipient.disposable", "the domain, or one above it, gives out mailboxes to be thrown away",
+		func(w *walk) bool { return isDisposable(w.rcpt.To.ASCIIDomain()) }),
+	flag("recipient.free", "anybody gets a mailbox at the domain for nothing: gmail.com, ...",
+		func(w *walk) bool { return isFree(w.rcpt.To.ASCIIDomain()) }),
+}
+
+// mailNames are those of the message and of what rules before this one left.
+var mailNames = []name{
+	text("door", "where the question came in: the proxy or the Postfix policy service",
+		func(w *walk) string {
+			if w.tx.Door == "" {
+				return DoorSMTP
+			}
+			return w.tx.Door
+		}).oneOf([]string{DoorSMTP, DoorPolicyd}),
+	whole("size", "octets of the message as the client announced them (SIZE=); 0 if it did not",
+		func(w *walk) int { return clampSize(w.tx.Mail.Size) }),
+	flag("null_sender", "the message is a bounce: MAIL FROM:<>",
+		func(w *walk) bool { return w.tx.Mail.From.IsNull() }),
+	flag("trusted", "the session came through a mail server that gave XFORWARD",
+		func(w *walk) bool { return w.tx.Client.Trusted }),
+	group(marksName, `what rules before this one marked the recipient with, for "NAME" in marks`),
+	group(listsMember, "entries of the file that policy.lists has under this name, for "+
+		"recipient.address in lists.NAME"),
+}
+
+var verdictNames = []name{
 	lazyText("verdict", "what is known about the mailbox",
 		func(r *verify.Result) string { return string(verdictOf(r)) }).oneOf(verdictValues),
 	lazyFlag("proof", "the verdict undeliverable is proven: by a refusal of this very recipient, "+
@@ -97,40 +146,40 @@ var names = []name{
 		func(r *verify.Result) string { return string(r.Stage) }).oneOf(stageValues),
 }
 
-// free is a name whose value is a field of facts.
-func free(path, kind, doc string) name { return name{Name: Name{Name: path, Type: kind, Doc: doc}} }
-
-func lazyText(path, doc string, get func(*verify.Result) string) name {
-	n := lazily(path, "string", doc, func(r *verify.Result) any { return get(r) })
-	n.function = new(func(*facts) string)
-	return n
+func text(path, doc string, get func(*walk) string) name {
+	return name{Name: Name{Name: path, Type: "string", Doc: doc}, text: get}
 }
 
-func lazyFlag(path, doc string, get func(*verify.Result) bool) name {
-	n := lazily(path, "bool", doc, func(r *verify.Result) any { return get(r) })
-	n.function = new(func(*facts) bool)
-	return n
+func flag(path, doc string, get func(*walk) bool) name {
+	return name{Name: Name{Name: path, Type: "bool", Doc: doc}, flag: get}
 }
 
-// lazyNumber is a name whose values are fractions: comparisons with percentages are faults.
-func lazyNumber(path, doc string, get func(*verify.Result) float64) name {
-	n := lazily(path, "number", doc, func(r *verify.Result) any { return get(r) })
-	n.function = new(func(*facts) float64)
+func whole(path, doc string, get func(*walk) int) name {
+	return name{Name: Name{Name: path, Type: "number", Doc: doc}, whole: get}
+}
+
+// fraction is a name whose values are from 0 to 1: comparisons with percentages are faults.
+func fraction(path, doc string, get func(*walk) float64) name {
+	n := name{Name: Name{Name: path, Type: "number", Doc: doc}, number: get}
 	return n.check(checkFractionLiteral(path))
 }
 
-// lazily is a name whose value is asked of the verifier.
-func lazily(path, kind, doc string, get func(*verify.Result) any) name {
-	n := free(path, kind, doc)
+func group(path, doc string) name { return name{Name: Name{Name: path, Type: "list", Doc: doc}} }
+
+func lazyText(path, doc string, get func(*verify.Result) string) name {
+	return text(path, doc, func(w *walk) string { return get(w.ask()) }).lazy()
+}
+
+func lazyFlag(path, doc string, get func(*verify.Result) bool) name {
+	return flag(path, doc, func(w *walk) bool { return get(w.ask()) }).lazy()
+}
+
+func lazyNumber(path, doc string, get func(*verify.Result) float64) name {
+	return fraction(path, doc, func(w *walk) float64 { return get(w.ask()) }).lazy()
+}
+
+func (n name) lazy() name {
 	n.Lazy = true
-	n.get = func(params ...any) (any, error) {
-		if len(params) == 1 {
-			if f, ok := params[0].(*facts); ok {
-				return get(f.walk.ask()), nil
-			}
-		}
-		return nil, fmt.Errorf("%s: evaluated outside of a walk", path)
-	}
 	return n
 }
 
@@ -147,6 +196,43 @@ func (n name) domain() name {
 func (n name) oneOf(values []string) name {
 	n.Values = values
 	return n.check(closedSet(n.Name.Name, values))
+}
+
+// value is the name's value for expr.
+func (n *name) value(w *walk) any {
+	switch {
+	case n.text != nil:
+		return n.text(w)
+	case n.flag != nil:
+		return n.flag(w)
+	case n.whole != nil:
+		return n.whole(w)
+	default:
+		return n.number(w)
+	}
+}
+
+// function is what the name is to expr: a call with the environment.
+func (n *name) function() expr.Option {
+	var kind any
+	switch {
+	case n.text != nil:
+		kind = new(func(*facts) string)
+	case n.flag != nil:
+		kind = new(func(*facts) bool)
+	case n.whole != nil:
+		kind = new(func(*facts) int)
+	default:
+		kind = new(func(*facts) float64)
+	}
+	return expr.Function(nameFunction(n.Name.Name), func(params ...any) (any, error) {
+		if len(params) == 1 {
+			if f, ok := params[0].(*facts); ok {
+				return n.value(f.walk), nil
+			}
+		}
+		return nil, fmt.Errorf("%s: evaluated outside of a walk", n.Name.Name)
+	}, kind)
 }
 
 // lookupName finds a name of the vocabulary.
@@ -179,22 +265,49 @@ func membersOf(group string) []string {
 	return list
 }
 
-// lazyFunction is the internal name of the function behind a lazy name. Nobody can write it in a
+// nameFunction is the internal name of the function behind a name. Nobody can write it in a
 // condition: the parentheses are part of it.
-func lazyFunction(path string) string { return path + "()" }
+func nameFunction(path string) string { return path + "()" }
 
-// functions are the functions of conditions: the lazy names and inNetwork, whose networks were
-// parsed when the rule was compiled.
+// functions are the functions of conditions: those behind the names, and inNetwork, whose networks
+// were parsed when the rule was compiled.
 func functions() []expr.Option {
 	var options []expr.Option
 	for i := range names {
-		if names[i].Lazy {
-			options = append(options,
-				expr.Function(lazyFunction(names[i].Name.Name), names[i].get, names[i].function))
+		if names[i].Type != "list" {
+			options = append(options, names[i].function())
 		}
 	}
-	return append(options, expr.Function(inNetworkName, inNetwork,
-		new(func(string, []netip.Prefix) bool)))
+	return append(options,
+		expr.Function(inNetworkName, inNetwork, new(func(string, []netip.Prefix) bool)),
+		expr.Function(inListFunction, inList, new(func(string, *list) bool)),
+		expr.Function(markedFunction, marked, new(func(*facts, string) bool)))
+}
+
+// The internal functions behind x in lists.NAME and "NAME" in marks.
+const (
+	inListFunction = "in lists()"
+	markedFunction = "in marks()"
+)
+
+func inList(params ...any) (any, error) {
+	if len(params) == 2 {
+		value, isString := params[0].(string)
+		if l, ok := params[1].(*list); isString && ok {
+			return l.match(value), nil
+		}
+	}
+	return nil, errors.New("lists: evaluated outside of a rule")
+}
+
+func marked(params ...any) (any, error) {
+	if len(params) == 2 {
+		f, ok := params[0].(*facts)
+		if mark, isString := params[1].(string); isString && ok {
+			return f.walk.marked(mark), nil
+		}
+	}
+	return nil, errors.New("marks: evaluated outside of a walk")
 }
 
 const inNetworkName = "inNetwork"

@@ -13,13 +13,19 @@ import (
 type Rule struct {
 	Name   string // unique; "" becomes "rule 3" by its position
 	When   string // the condition
-	Action string // "accept", "reject" or "defer"
+	Action string // "accept", "reject", "defer" or "continue"
 
 	// Code, EnhancedCode and Text make the reply of a rule that refuses; zero values choose them by
 	// what is known. A code that is written out is used whatever the verdict.
 	Code         int
 	EnhancedCode string
 	Text         string
+
+	// Mark and Header are for rules that accept or continue. Mark is what "NAME" in marks finds in
+	// later rules, and what message checks and the journal see. Header is a field that is put on top
+	// of the message, "X-Rcptgate: {verdict} {reason}".
+	Mark   string
+	Header string
 
 	File string // where the rule stands, for errors
 	Line int
@@ -46,15 +52,8 @@ func BuiltinRules() []Rule {
 	}
 }
 
-// natively are the conditions of the built-in rules once more, for speed: most recipients meet no
-// other. A test holds both to the same answers.
-var natively = [...]func(*walk) bool{
-	func(w *walk) bool { return isProven(w.ask()) },
-	func(*walk) bool { return true },
-}
-
 // actionValues are the actions of rules. Read only.
-var actionValues = []Action{Accept, Reject, Defer}
+var actionValues = []Action{Accept, Reject, Defer, Continue}
 
 // Codes that a rule may write out: those of RFC 5321 section 4.2.3 and RFC 7505 that are answers to
 // RCPT. 421 is not among them: it ends the client's session, and with it every other recipient.
@@ -65,7 +64,7 @@ var (
 
 // compileRules checks and compiles the configured rules and, behind them, the built-in ones. All
 // faults of all rules are reported.
-func compileRules(configured []Rule) ([]*compiledRule, RuleErrors) {
+func compileRules(configured []Rule, lists map[string]*list) ([]*compiledRule, RuleErrors) {
 	if len(configured) > maxRules {
 		return nil, RuleErrors{{
 			Index: -1, Field: "rules",
@@ -79,7 +78,7 @@ func compileRules(configured []Rule) ([]*compiledRule, RuleErrors) {
 		seen     = make(map[string]int)
 	)
 	for i, rule := range configured {
-		c := &ruleCompiler{rule: rule, index: i}
+		c := &ruleCompiler{rule: rule, index: i, lists: lists}
 		if rule.Name == "" {
 			c.rule.Name = fmt.Sprintf("rule %d", i+1)
 		}
@@ -90,7 +89,7 @@ func compileRules(configured []Rule) ([]*compiledRule, RuleErrors) {
 	for i, rule := range BuiltinRules() {
 		c := &ruleCompiler{rule: rule, index: len(configured) + i}
 		own := c.compile()
-		own.builtin, own.native = true, natively[i]
+		own.builtin = true
 		compiled = append(compiled, own)
 		faults = append(faults, c.faults...)
 	}
@@ -101,6 +100,7 @@ func compileRules(configured []Rule) ([]*compiledRule, RuleErrors) {
 type ruleCompiler struct {
 	rule   Rule
 	index  int
+	lists  map[string]*list
 	faults RuleErrors
 }
 
@@ -134,17 +134,19 @@ func (c *ruleCompiler) name(seen map[string]int) {
 
 func (c *ruleCompiler) compile() *compiledRule {
 	compiled := &compiledRule{Rule: c.rule}
-	program, fault := compileCondition(c.rule.When)
+	condition, fault := compileCondition(c.rule.When, c.lists)
 	if fault != nil {
 		c.fail("when", fault.row, fault.column, fault.detail, fault.hint)
+	} else {
+		compiled.condition, compiled.native = condition.program, condition.native
+		compiled.domains = needsDomains(condition.tree)
 	}
-	compiled.condition = program
-	compiled.domains = fault == nil && needsDomains(c.rule.When)
 	if !c.action(compiled) {
 		return compiled
 	}
-	if compiled.action == Accept {
-		c.noReply()
+	c.marks(compiled)
+	if compiled.action == Accept || compiled.action == Continue {
+		c.noReply(compiled.action)
 		return compiled
 	}
 	c.reply(compiled)
@@ -168,17 +170,54 @@ func (c *ruleCompiler) action(compiled *compiledRule) bool {
 	return false
 }
 
-// noReply refuses the parts of a reply where the relay's reply is the client's.
-func (c *ruleCompiler) noReply() {
+// noReply refuses the parts of a reply where the rule has none.
+func (c *ruleCompiler) noReply(action Action) {
 	const hint = "remove it, or use the action reject or defer"
+	detail := "accept has no reply of ours: the relay answers"
+	if action == Continue {
+		detail = "continue has no reply: a later rule decides"
+	}
 	if c.rule.Code != 0 {
-		c.fail("code", 0, 0, "accept has no reply of ours: the relay answers", hint)
+		c.fail("code", 0, 0, detail, hint)
 	}
 	if c.rule.EnhancedCode != "" {
-		c.fail("enhanced_code", 0, 0, "accept has no reply of ours: the relay answers", hint)
+		c.fail("enhanced_code", 0, 0, detail, hint)
 	}
 	if c.rule.Text != "" {
-		c.fail("text", 0, 0, "accept has no reply of ours: the relay answers", hint)
+		c.fail("text", 0, 0, detail, hint)
+	}
+}
+
+// marks checks what the rule leaves on the recipient and the message.
+func (c *ruleCompiler) marks(compiled *compiledRule) {
+	switch compiled.action {
+	case Accept:
+	case Continue:
+		if c.rule.Mark == "" && c.rule.Header == "" {
+			c.fail("action", 0, 0, "a rule that continues without a mark or header does nothing",
+				`write mark = "NAME", and in a later rule "NAME" in marks`)
+		}
+	default:
+		const hint = "remove it, or use the action accept or continue"
+		if c.rule.Mark != "" {
+			c.fail("mark", 0, 0, "a refused recipient has no marks", hint)
+		}
+		if c.rule.Header != "" {
+			c.fail("header", 0, 0, "a refused recipient gets no message", hint)
+		}
+		return
+	}
+	if c.rule.Mark != "" {
+		if detail, hint := checkMark(c.rule.Mark); detail != "" {
+			c.fail("mark", 0, 0, detail, hint)
+		}
+	}
+	if c.rule.Header != "" {
+		header, column, detail, hint := parseHeader(c.rule.Header)
+		if detail != "" {
+			c.fail("header", min(column, 1), column, detail, hint)
+		}
+		compiled.header = header
 	}
 }
 
@@ -215,7 +254,7 @@ func (c *ruleCompiler) reply(compiled *compiledRule) {
 		}
 	}
 	if c.rule.Text != "" {
-		text, column, detail, hint := parseTemplate(c.rule.Text)
+		text, column, detail, hint := parseTemplate(c.rule.Text, placeholders)
 		if detail != "" {
 			row := min(column, 1)
 			c.fail("text", row, column, detail, hint)

@@ -27,9 +27,15 @@ func TestRuleFaults(t *testing.T) {
 		column       int
 		detail, hint string
 	}{
-		{policy.Rule{}, "action", 0, "the action is missing", "valid: accept, reject, defer"},
+		{policy.Rule{}, "action", 0, "the action is missing", "valid: accept, reject, defer, continue"},
 		{policy.Rule{Action: "rejekt"}, "action", 0, `unknown action "rejekt"`, `did you mean "reject"?`},
-		{policy.Rule{Action: "continue"}, "action", 0, "unknown action", "valid: accept, reject, defer"},
+		{policy.Rule{Action: "continue"}, "action", 0, "does nothing", `mark = "NAME"`},
+		{policy.Rule{Action: "continue", Mark: "m", Code: 250}, "code", 0, "a later rule decides", "remove it"},
+		{policy.Rule{Action: "continue", Mark: "m", Text: "x"}, "text", 0, "a later rule decides", ""},
+		{policy.Rule{Action: "continue", Mark: "Risky"}, "mark", 0, `"Risky" is no name of a mark`, "small letters"},
+		{policy.Rule{Action: "continue", Mark: strings.Repeat("m", 41)}, "mark", 0, "no name of a mark", "40"},
+		{policy.Rule{Action: "reject", Mark: "m"}, "mark", 0, "has no marks", "accept or continue"},
+		{policy.Rule{Action: "defer", Header: "X-A: b"}, "header", 0, "gets no message", "accept or continue"},
 		{policy.Rule{Action: "accept", Code: 250}, "code", 0, "the relay answers", "remove it"},
 		{policy.Rule{Action: "accept", EnhancedCode: "2.1.5"}, "enhanced_code", 0, "the relay answers", ""},
 		{policy.Rule{Action: "accept", Text: "ok"}, "text", 0, "the relay answers", ""},
@@ -79,9 +85,9 @@ func TestAllFaults(t *testing.T) {
 rule 2 "a": when (column 12): verdict is never "no"; valid: unknown, deliverable, undeliverable, risky
 rule 2 "a": code: 1 is no code of defer; the codes of defer: 450, 451, 452
 rule 2 "a": enhanced_code: "x" is no enhanced code; write class.subject.detail, such as "4.7.1" (RFC 3463)
-rule 2 "a": text (column 1): unknown placeholder {x}; valid: recipient, domain, sender, client, verdict, reason, mx, code, enhanced, stage, rule, ref
+rule 2 "a": text (column 1): unknown placeholder {x}; valid: recipient, domain, sender, client, verdict, reason, mx, code, enhanced, stage, rule, marks, ref
 gate.toml:7: rule 3 "rule 3": when: the condition must be true or false: expected bool, but got int; compare with something: verdict == "undeliverable"
-gate.toml:7: rule 3 "rule 3": action: unknown action "nothing"; valid: accept, reject, defer
+gate.toml:7: rule 3 "rule 3": action: unknown action "nothing"; valid: accept, reject, defer, continue
 mode: unknown mode "shadows"; did you mean "shadow"? valid: enforce, shadow`
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)

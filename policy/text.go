@@ -17,15 +17,15 @@ const maxText = 400
 // "none". Read only.
 var placeholders = []string{
 	"recipient", "domain", "sender", "client", "verdict", "reason", "mx", "code", "enhanced",
-	"stage", "rule", "ref",
+	"stage", "rule", "marks", "ref",
 }
 
 // template is a text cut at its placeholders: literals at even positions, placeholder names at odd.
 type template []string
 
-// parseTemplate checks a text of a rule: one line of printable ASCII, known placeholders. On a
+// parseTemplate checks a text of a rule: one line of printable ASCII, with these placeholders. On a
 // fault column counts from 1; 0 is the whole text.
-func parseTemplate(text string) (t template, column int, detail, hint string) {
+func parseTemplate(text string, valid []string) (t template, column int, detail, hint string) {
 	if len(text) > maxText {
 		return nil, 0, fmt.Sprintf("the text has %d octets, more than %d", len(text), maxText),
 			"shorten it: a reply is one line of at most 512 octets"
@@ -48,11 +48,11 @@ func parseTemplate(text string) (t template, column int, detail, hint string) {
 		inside, after, closed := strings.Cut(rest[open+1:], "}")
 		if rest[open] == '}' || !closed {
 			return nil, at + open + 1, fmt.Sprintf("the brace %q has no partner", rest[open]),
-				"braces enclose placeholders: {" + strings.Join(placeholders, "}, {") + "}"
+				"braces enclose placeholders: {" + strings.Join(valid, "}, {") + "}"
 		}
-		if !slices.Contains(placeholders, inside) {
+		if !slices.Contains(valid, inside) {
 			return nil, at + open + 1, fmt.Sprintf("unknown placeholder {%s}", inside),
-				oneOf(inside, placeholders)
+				oneOf(inside, valid)
 		}
 		t = append(t, rest[:open], inside)
 		at += len(rest) - len(after)
@@ -99,7 +99,7 @@ func (w *walk) value(placeholder string, rule *compiledRule, ref string) string 
 	case "recipient":
 		return w.rcpt.To.String()
 	case "domain":
-		return w.environment().Recipient.Domain
+		return w.rcpt.To.ASCIIDomain()
 	case "sender":
 		if w.tx.Mail.From.IsNull() {
 			return "<>"
@@ -109,6 +109,8 @@ func (w *walk) value(placeholder string, rule *compiledRule, ref string) string 
 		return w.environment().Client.Addr
 	case "rule":
 		return rule.Name
+	case "marks":
+		return strings.Join(w.marks, ",")
 	case "ref":
 		return ref
 	}

@@ -29,6 +29,9 @@ type walk struct {
 
 	result *verify.Result // nil until a condition reaches a lazy name
 	asked  bool           // the condition being evaluated reached one
+
+	marks, headers []string
+	verdicts       []string // the marks that are there, or are not, because of a verdict
 }
 
 // facts is the environment of conditions: the names that are free. The lazy ones are calls.
@@ -179,18 +182,19 @@ func isProven(r *verify.Result) bool {
 // conclude makes the decision of the rule that matched. Without one, which the last built-in rule
 // prevents, the recipient is accepted: nothing is refused without a rule that says so.
 func (w *walk) conclude(rule *compiledRule, shadow bool, d *Decision) {
-	*d = Decision{Recipient: w.rcpt.To, Action: Accept, Result: w.result}
+	*d = Decision{Recipient: w.rcpt.To, Action: Accept, Result: w.result, Marks: w.marks}
 	if rule == nil {
 		return
 	}
 	d.Rule = rule.Name
 	if rule.action == Accept {
+		d.Headers = w.headers
 		return
 	}
 	d.Ref = newRef()
 	action, reply := w.refuse(rule, d.Ref)
 	if shadow {
-		d.Shadow, d.ShadowReply = action, reply
+		d.Shadow, d.ShadowReply, d.Headers = action, reply, w.headers
 		return
 	}
 	d.Action, d.Reply = action, reply
