@@ -283,7 +283,17 @@ func plainWord(s string) bool { return only(s, &wordOctets) }
 func printable(s string) bool { return only(s, &printableOctets) }
 
 func only(s string, octets *[256]bool) bool {
-	for i := 0; i < len(s); {
+	for i := range len(s) {
+		if !octets[s[i]] {
+			return onlyFrom(s, i, octets)
+		}
+	}
+	return true
+}
+
+// onlyFrom is only for what has an octet at i that does not stand for itself.
+func onlyFrom(s string, i int, octets *[256]bool) bool {
+	for i < len(s) {
 		if octets[s[i]] {
 			i++
 			continue
