@@ -7,7 +7,6 @@ import (
 
 	"github.com/rcptgate/rcptgate/internal/dns"
 	"github.com/rcptgate/rcptgate/internal/esmtp"
-	"github.com/rcptgate/rcptgate/policy"
 	"github.com/rcptgate/rcptgate/proxy"
 	"github.com/rcptgate/rcptgate/proxy/relay"
 	"github.com/rcptgate/rcptgate/verify"
@@ -69,18 +68,6 @@ func (c *Config) RelayConfig() relay.Config {
 		}
 	}
 	return cfg
-}
-
-// PolicyConfig is the configuration of the policy engine.
-func (c *Config) PolicyConfig() policy.Config {
-	rules := make([]policy.Rule, len(c.Policy.Rules))
-	for i, rule := range c.Policy.Rules {
-		rules[i] = policy.Rule{
-			Name: rule.Name, When: rule.When, Action: rule.Action,
-			Code: rule.Code, EnhancedCode: rule.EnhancedCode, Text: rule.Text,
-		}
-	}
-	return policy.Config{Mode: c.Policy.Mode, Rules: rules, RedactLog: c.Log.Redact}
 }
 
 // VerifyConfig is the configuration of the verifier. The senders are addresses, for check has seen

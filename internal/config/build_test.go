@@ -15,7 +15,11 @@ import (
 // TestSectionsReachThePackages builds every package's Config from a file that sets all keys to
 // something else than the default, and looks for defaults that are left.
 func TestSectionsReachThePackages(t *testing.T) {
-	cfg, err := Parse("f", []byte(`
+	vips := filepath.Join(t.TempDir(), "vips")
+	if err := os.WriteFile(vips, []byte("bob@example.net\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := Parse("f", []byte(strings.ReplaceAll(`
 [proxy]
 listen = ["127.0.0.1:1"]
 hostname = "h.example.com."
@@ -80,9 +84,37 @@ dnsbl_zones = ["bl.example.net"]
 addresses = ["192.0.2.26"]
 [policy]
 mode = "shadow"
+lists = { vips = "LIST" }
+limits = [{ name = "all", per = "client", messages = ["9/hour"] }]
+[policy.hygiene]
+mode = "enforce"
+[policy.suppression]
+learn = "bounces"
+max_entries = 7
+[policy.message]
+checks = { form = "warn" }
+position = "verify"
+bulk_auto = 7
+timeout = "7s"
+egress = ["192.0.2.7"]
+[policy.journal]
+path = "/var/lib/rcptgate/journal"
+max_size = "7MiB"
+keep = 7
+max_age = "7d"
+redact = "off"
+memory = 700
+refusals = 700
+[policy.webhook]
+url = "https://lists.example.com/webhooks/bounce"
+[policyd]
+client_networks = ["192.0.2.0/24"]
+max_connections = 7
+timeout = "7s"
+malformed = "defer"
 [log]
 redact = false
-`))
+`, "LIST", vips)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,6 +137,11 @@ redact = false
 		{cfg.ProxyConfig(), def.ProxyConfig()},
 		{cfg.RelayConfig(), def.RelayConfig()},
 		{cfg.PolicyConfig(), def.PolicyConfig()},
+		{cfg.SendersConfig(nil), def.SendersConfig(nil)},
+		{cfg.RegisterConfig(nil), def.RegisterConfig(nil)},
+		{cfg.MessageConfig(), def.MessageConfig()},
+		{cfg.JournalConfig(nil), def.JournalConfig(nil)},
+		{cfg.PolicydConfig(), def.PolicydConfig()},
 		{verifyConfig, verifyDefault},
 		{healthConfig, healthDefault},
 		{cfg.DNSConfig(nil), def.DNSConfig(nil)},
@@ -134,7 +171,11 @@ var notFromTheFile = map[string]bool{
 	"proxy.Config.TLS": true, "proxy.Config.Hooks": true,
 	"relay.Config.RootCAs": true, "relay.Config.Credentials": true, // TestFilesReachTheRelay
 	"relay.Config.Dial": true, "policy.Config.Rules": true, "verify.Config.Log": true,
-	"verify.Config.Store": true, "verify.Config.CacheSize": true, "verify.Config.Secret": true,
+	"senders.Config.MaxKeys": true, "senders.Config.Changed": true, "senders.Config.Log": true,
+	"register.Config.LearnComplaints": true, "register.Config.Log": true,
+	"message.Config.Enforced": true, "journal.Config.RotateEvery": true, "journal.Config.Secret": true,
+	"journal.Config.MemoryOctets": true, "journal.Config.Queue": true, "policyd.Config.Hooks": true,
+	"verify.Config.Settled": true, "verify.Config.Store": true, "verify.Config.CacheSize": true, "verify.Config.Secret": true,
 	"verify.Config.Providers": true, "verify.Config.NoInvented": true,
 	"health.Config.DNS": true, "health.Config.Addrs": true, "health.Config.Port25": true,
 	"health.Config.Blocks": true, "health.Config.Log": true,

@@ -35,6 +35,9 @@ func (c *Config) check(faults Errors) Errors {
 	k.times()
 	k.errorLimits()
 	k.rules()
+	k.limits()
+	k.messageChecks()
+	k.state()
 	k.feedback()
 	return k.faults
 }
@@ -129,8 +132,23 @@ func (k *checker) listeners() {
 					`, or listen on 127.0.0.1`)
 		}
 	}
+	for i, endpoint := range k.Policyd.Listen {
+		key := "policyd.listen." + strconv.Itoa(i)
+		if endpoint == "" {
+			k.add(key, "is empty", `write "host:port" or "unix:/path"`)
+			continue
+		}
+		k.once(seen, key, endpoint)
+		if !endpoint.Loopback() && !k.IsSet("policyd.client_networks") {
+			k.add(key, fmt.Sprintf("%q is open to other machines, but policyd.client_networks is not set",
+				endpoint), `set policyd.client_networks to your own mail servers, or listen on 127.0.0.1`)
+		}
+	}
 	if k.HTTP.Listen != "" {
 		k.once(seen, "http.listen", k.HTTP.Listen)
+	}
+	if socket := k.ControlSocket(); socket != "" {
+		k.once(seen, "http.control_socket", socket)
 	}
 }
 

@@ -19,7 +19,8 @@
 //
 // # Limits
 //
-// Load refuses files above 8 MiB. Parse touches neither the network nor other files; Load looks up
+// Load refuses files above 8 MiB. Parse touches neither the network nor other files, but for the lists
+// of policy.lists, without which rules cannot be checked; Load looks up
 // the names of relays to find a relay that is this gate itself, and reads the files that the
 // configuration names: the lists of internal_domains, the certificate and its key, the
 // certificates that the relay's is checked against, and the relay's passwords. A Config of Parse
@@ -29,8 +30,12 @@ package config
 import (
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/rcptgate/rcptgate/policy/message"
+	"github.com/rcptgate/rcptgate/policy/register"
 )
 
 // Config is one configuration file, with defaults filled in. Each field is a table of the file.
@@ -164,8 +169,17 @@ type Health struct {
 
 // Policy is [policy].
 type Policy struct {
-	Mode  string `toml:"mode" enum:"enforce,shadow"`
-	Rules []Rule `toml:"rules"`
+	Mode           string            `toml:"mode" enum:"enforce,shadow"`
+	Preset         string            `toml:"preset" enum:"cautious,strict,bulk"`
+	StateDirectory string            `toml:"state_directory"`
+	Lists          map[string]string `toml:"lists"` // the names are the administrator's
+	Rules          []Rule            `toml:"rules"`
+	Limits         []Limit           `toml:"limits"`
+	Hygiene        Hygiene           `toml:"hygiene"`
+	Suppression    Suppression       `toml:"suppression"`
+	Message        Message           `toml:"message"`
+	Journal        Journal           `toml:"journal"`
+	Webhook        Webhook           `toml:"webhook"`
 }
 
 // Rule is one [[policy.rules]].
@@ -173,19 +187,78 @@ type Rule struct {
 	Name         string `toml:"name"`
 	When         string `toml:"when"`
 	Action       string `toml:"action"`
+	Mark         string `toml:"mark"`
+	Header       string `toml:"header"`
 	Code         int    `toml:"code"`
 	EnhancedCode string `toml:"enhanced_code"`
 	Text         string `toml:"text"`
 }
 
+// Limit is one [[policy.limits]]: how much each sender may send.
+type Limit struct {
+	Name       string   `toml:"name"`
+	Per        string   `toml:"per" enum:"login,sender,sender_domain,client"`
+	Messages   []string `toml:"messages"`
+	Recipients []string `toml:"recipients"`
+}
+
+// Hygiene is [policy.hygiene]: senders whose recipients do not exist.
+type Hygiene struct {
+	Mode     string  `toml:"mode" enum:"off,warn,enforce"`
+	Minimum  int     `toml:"minimum" min:"1"`
+	Warn     float64 `toml:"warn"`
+	Throttle float64 `toml:"throttle"`
+	Hold     float64 `toml:"hold"`
+	Distinct int     `toml:"distinct" min:"1"`
+}
+
+// Suppression is [policy.suppression]: the list of recipients that get no mail.
+type Suppression struct {
+	Learn      string `toml:"learn" enum:"off,bounces"`
+	MaxEntries int    `toml:"max_entries" min:"1"`
+}
+
+// Message is [policy.message]: the checks of a message before its relay gets the end of it.
+type Message struct {
+	Checks   map[string]string `toml:"checks"` // the level of each check
+	Position string            `toml:"position" enum:"verify,later"`
+	BulkAuto int               `toml:"bulk_auto" min:"0"`
+	Timeout  Duration          `toml:"timeout" min:"100ms"`
+	Egress   []netip.Addr      `toml:"egress"`
+}
+
+// Journal is [policy.journal]: what was decided, and why.
+type Journal struct {
+	Path     string   `toml:"path"`
+	MaxSize  Size     `toml:"max_size" min:"65536"`
+	Keep     int      `toml:"keep" min:"1" max:"1000"`
+	MaxAge   Duration `toml:"max_age" min:"1m"`
+	Redact   string   `toml:"redact" enum:"off,local,hash"`
+	Memory   int      `toml:"memory" min:"100"`
+	Refusals int      `toml:"refusals" min:"100"`
+}
+
+// Webhook is [policy.webhook]: tells a list tool of each refused recipient.
+type Webhook struct {
+	URL          string   `toml:"url"`
+	PasswordFile string   `toml:"password_file"`
+	Timeout      Duration `toml:"timeout" min:"100ms"`
+}
+
 // Policyd is [policyd]: the Postfix policy delegation server.
 type Policyd struct {
-	Listen []Endpoint `toml:"listen"`
+	Listen         []Endpoint `toml:"listen"`
+	ClientNetworks []Network  `toml:"client_networks"`
+	MaxConnections int        `toml:"max_connections" min:"1"`
+	Timeout        Duration   `toml:"timeout" min:"1s"`
+	Malformed      string     `toml:"malformed" enum:"pass,defer"`
 }
 
 // HTTP is [http].
 type HTTP struct {
-	Listen Endpoint `toml:"listen"`
+	Listen        Endpoint `toml:"listen"`
+	TokensFile    string   `toml:"tokens_file"`
+	ControlSocket Endpoint `toml:"control_socket"`
 }
 
 // Log is [log]. The log goes to standard error.
@@ -212,9 +285,13 @@ func Default() *Config {
 		Proxy:  defaultProxy(),
 		Relay:  defaultRelay(),
 		Verify: defaultVerify(),
-		Policy: Policy{Mode: "enforce"},
-		Log:    Log{Level: "info", Format: "text", Redact: true},
-		name:   "(defaults)",
+		Policy: defaultPolicy(),
+		Policyd: Policyd{
+			ClientNetworks: loopback(), MaxConnections: 1000, Timeout: Duration(time.Hour),
+			Malformed: "pass",
+		},
+		Log:  Log{Level: "info", Format: "text", Redact: true},
+		name: "(defaults)",
 	}
 }
 
@@ -282,6 +359,25 @@ func defaultVerify() Verify {
 	}
 }
 
+func defaultPolicy() Policy {
+	return Policy{
+		Mode:   "enforce",
+		Preset: "cautious",
+		Hygiene: Hygiene{
+			Mode: "warn", Minimum: 50, Warn: 0.04, Throttle: 0.05, Hold: 0.10, Distinct: 100,
+		},
+		Suppression: Suppression{Learn: "off", MaxEntries: register.DefaultMaxEntries},
+		Message: Message{
+			Position: message.PositionLater, BulkAuto: 4000, Timeout: Duration(5 * time.Second),
+		},
+		Journal: Journal{
+			MaxSize: 100 << 20, Keep: 10, MaxAge: Duration(30 * day), Redact: "local",
+			Memory: 10_000, Refusals: 50_000,
+		},
+		Webhook: Webhook{Timeout: Duration(10 * time.Second)},
+	}
+}
+
 func loopback() []Network {
 	return []Network{
 		{netip.MustParsePrefix("127.0.0.0/8")},
@@ -332,4 +428,13 @@ func (c *Config) FallbackSender() string {
 		return c.Verify.FallbackSender
 	}
 	return "double-bounce@" + withDomain(c.Hostname())
+}
+
+// ControlSocket is where commands reach a running gate: http.control_socket, else control.sock in
+// policy.state_directory; "" if there is none.
+func (c *Config) ControlSocket() Endpoint {
+	if c.HTTP.ControlSocket == "" && c.Policy.StateDirectory != "" {
+		return Endpoint("unix:" + filepath.Join(c.Policy.StateDirectory, "control.sock"))
+	}
+	return c.HTTP.ControlSocket
 }

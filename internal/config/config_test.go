@@ -16,6 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/pelletier/go-toml/v2"
+
+	"github.com/rcptgate/rcptgate/policy/message"
 )
 
 const exampleFile = "../../config.example.toml"
@@ -45,7 +47,7 @@ func TestExampleHasEveryKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := regexp.MustCompile(`(?m)^# (\[\[|name =|when =|action =|code =|enhanced|text =|address =|priority =|weight =)`).
+	text := regexp.MustCompile(`(?m)^# (\[\[|name =|when =|action =|mark =|header =|code =|enhanced|text =|per =|messages =|recipients =|checks =|address =|priority =|weight =)`).
 		ReplaceAllString(string(data), "$1")
 	text = strings.Replace(text, `action = "accept"`, `action = "reject"`, 1)
 	var document map[string]any
@@ -75,6 +77,9 @@ func keysOf(document map[string]any, prefix string) []string {
 	for key, value := range document {
 		path := join(prefix, key)
 		keys = append(keys, path)
+		if path == "policy.message.checks" {
+			continue // its names are not keys of ours
+		}
 		switch value := value.(type) {
 		case map[string]any:
 			keys = append(keys, keysOf(value, path)...)
@@ -87,6 +92,14 @@ func keysOf(document map[string]any, prefix string) []string {
 		}
 	}
 	return keys
+}
+
+func checkNames() string {
+	var names []string
+	for _, info := range message.Checks() {
+		names = append(names, string(info.Check))
+	}
+	return strings.Join(names, ", ")
 }
 
 // TestFaults has one row for each thing that can be wrong. want is the whole error, without the file.
@@ -110,11 +123,64 @@ func TestFaults(t *testing.T) {
 		},
 		"unknown key, like none": {
 			"[http]\nzzzzzzzz = 1",
-			`:2:1: http.zzzzzzzz: unknown key; the keys of [http] are listen`,
+			`:2:1: http.zzzzzzzz: unknown key; the keys of [http] are control_socket, listen, tokens_file`,
+		},
+		"a share above one": {
+			"[policy.hygiene]\nhold = 10",
+			`:2:8: policy.hygiene.hold: 10 is not a share; write a number from 0 to 1: 0.05 for 5 %`,
+		},
+		"a share in quotes": {
+			"[policy.hygiene]\nhold = \"10%\"",
+			`:2:8: policy.hygiene.hold: want a number, not the string "10%"; write it without quotes and unit`,
+		},
+		"shares that do not rise": {
+			"[policy.hygiene]\nhold = 0.045",
+			`:1:9: policy.hygiene.throttle: warn (0.04), throttle (0.05) and hold (0.045) do not rise` +
+				` (not set in the file: this is the default); each may not be above the one that follows`,
+		},
+		"a limit by nothing": {
+			"[[policy.limits]]\nname = \"all\"\nmessages = [\"9/hour\"]",
+			`:1:10: policy.limits[0].per: "" is nothing to count by (not set in the file: this is the ` +
+				`default); valid: login, sender, sender_domain, client`,
+		},
+		"a limit that is none": {
+			"[[policy.limits]]\nname = \"all\"\nper = \"client\"\nmessages = [\"9/hour\", \"many\"]",
+			`:4:23: policy.limits[0].messages[1]: "many" has no unit; write "200/hour" or "200/hour burst 20"; ` +
+				`units: minute, hour, day`,
+		},
+		"a check that there is none of": {
+			"[policy.message.checks]\ndkmi = \"warn\"",
+			`:2:1: policy.message.checks.dkmi: there is no such check; valid: ` + checkNames(),
+		},
+		"a level that there is none of": {
+			"[policy.message.checks]\nform = \"on\"\nspf.x = 1",
+			`:2:1: policy.message.checks.form: "on" is no level; write off, log, warn, defer or reject` + "\n" +
+				`:3:1: policy.message.checks.spf: is a key, not a table; take the dot out`,
+		},
+		"a list that is not text": {
+			"[policy]\nlists = { vips = 7 }",
+			`:2:11: policy.lists.vips: want a string, not the number 7; put it in quotes: "7"`,
+		},
+		"a socket that is none": {
+			"[http]\ncontrol_socket = \"127.0.0.1:9\"",
+			`:2:1: http.control_socket: "127.0.0.1:9" is no Unix socket; write "unix:/path": whoever may ` +
+				`open it controls the gate`,
+		},
+		"hashes without a secret": {
+			"[policy.journal]\nredact = \"hash\"\npath = \"journal\"",
+			`:2:1: policy.journal.redact: "hash" needs a secret that outlives the gate; set ` +
+				`policy.state_directory, where it is kept` + "\n" + `:3:1: policy.journal.path: "journal" is no absolute ` +
+				`path; write an absolute path, such as "/var/lib/rcptgate"`,
+		},
+		"policyd for everybody": {
+			"[policyd]\nlisten = [\"192.0.2.1:10040\"]",
+			`:2:11: policyd.listen[0]: "192.0.2.1:10040" is open to other machines, but ` +
+				`policyd.client_networks is not set; set policyd.client_networks to your own mail servers, ` +
+				`or listen on 127.0.0.1`,
 		},
 		"key with control octets": {
 			"[http]\n\"a\\u001bb\" = 1",
-			`:2:1: http.a\x1bb: unknown key; the keys of [http] are listen`,
+			`:2:1: http.a\x1bb: unknown key; the keys of [http] are control_socket, listen, tokens_file`,
 		},
 		"key at the top": {
 			"listen = []",

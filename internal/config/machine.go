@@ -24,6 +24,7 @@ type files struct {
 	passwords passwords
 	// profiles are those of verify.provider_files.
 	profiles [][]byte
+	webhook  login
 }
 
 // checkMachine looks for faults that only this machine's files, its interfaces and its resolver can
@@ -35,6 +36,7 @@ func (c *Config) checkMachine() Errors {
 	k.relayCAs()
 	k.passwordFile()
 	k.providerFiles()
+	k.webhookFile()
 	own := interfaceAddrs()
 	for _, upstream := range c.upstreams() {
 		if _, port := upstream.Address.hostPort(); port != 0 {
@@ -82,6 +84,15 @@ func (k *checker) providerFiles() {
 				fault = &plain
 			}
 			k.put(key, escaped(path+": "+fault.Error()), fix)
+		}
+	}
+}
+
+func (k *checker) webhookFile() {
+	if path := k.Policy.Webhook.PasswordFile; path != "" {
+		var wrong *fault
+		if k.also.webhook, wrong = readLogin(path); wrong != nil {
+			k.add("policy.webhook.password_file", wrong.problem, wrong.fix)
 		}
 	}
 }

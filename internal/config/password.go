@@ -23,7 +23,23 @@ type passwords map[string]login
 // blanks, and user:password; lines that are empty or begin with # are passed over. The user ends at
 // the first colon, so that a password may hold colons and blanks. Passwords are in no error.
 func readPasswords(path string) (passwords, *fault) {
-	fail := func(problem, fix string) (passwords, *fault) {
+	data, wrong := readSecrets(path)
+	if wrong != nil {
+		return nil, wrong
+	}
+	list, line, problem := parsePasswords(data)
+	if problem != "" {
+		return nil, &fault{
+			problem: escaped(path) + ":" + strconv.Itoa(line) + ": " + problem,
+			fix:     `write "relay.example.com user:password" or "[relay.example.com]:587 user:password"`,
+		}
+	}
+	return list, nil
+}
+
+// readSecrets reads a small file that others must not read.
+func readSecrets(path string) ([]byte, *fault) {
+	fail := func(problem, fix string) ([]byte, *fault) {
 		return nil, &fault{problem: escaped(path) + ": " + problem, fix: fix}
 	}
 	info, err := os.Stat(path)
@@ -36,20 +52,28 @@ func readPasswords(path string) (passwords, *fault) {
 		return fail(fmt.Sprintf("others may read or change it (mode %04o)", info.Mode().Perm()),
 			"take their rights away: chmod o= "+escaped(path))
 	case info.Size() > maxPasswords:
-		return fail("is larger than 1 MiB", "write a line for each relay, and nothing else")
+		return fail("is larger than 1 MiB", "write only what belongs there")
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return fail(reason(err), "make it readable for the user that runs rcptgate")
 	}
-	list, line, problem := parsePasswords(data)
-	if problem != "" {
-		return nil, &fault{
-			problem: escaped(path) + ":" + strconv.Itoa(line) + ": " + problem,
-			fix:     `write "relay.example.com user:password" or "[relay.example.com]:587 user:password"`,
+	return data, nil
+}
+
+// readLogin reads a file of one line, user:password.
+func readLogin(path string) (login, *fault) {
+	data, wrong := readSecrets(path)
+	if wrong != nil {
+		return login{}, wrong
+	}
+	user, password, ok := strings.Cut(strings.TrimSpace(string(data)), ":")
+	if !ok || user == "" || password == "" || strings.ContainsAny(user+password, "\x00\r\n") {
+		return login{}, &fault{
+			problem: escaped(path) + ": there is no user:password", fix: "write one line, user:password",
 		}
 	}
-	return list, nil
+	return login{user, password}, nil
 }
 
 // parsePasswords reads the lines. problem is "" or what is wrong with line.

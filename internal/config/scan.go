@@ -81,6 +81,7 @@ func (s *scan) header(node *unstable.Node) {
 		switch t := field.value.Type(); {
 		case isList(t) && isTable(t.Elem()):
 			s.enterElement(key, last, last && node.Kind == unstable.ArrayTable)
+		case isNames(t):
 		case !isTable(t):
 			s.add(s.place(key), s.table, "is a key, not a table",
 				fmt.Sprintf("write it as %s = ... below its table", key.Data))
@@ -112,6 +113,10 @@ func (s *scan) keyValue(node *unstable.Node, table string, target reflect.Value)
 	keys := node.Key()
 	for keys.Next() {
 		key := keys.Node()
+		if isNames(target.Type()) {
+			s.named(key, node.Value(), keys.IsLast(), slot{path: table, value: target})
+			return
+		}
 		field, ok := s.field(key, table, target)
 		if !ok {
 			return
@@ -123,12 +128,33 @@ func (s *scan) keyValue(node *unstable.Node, table string, target reflect.Value)
 			s.value(node.Value(), field)
 			return
 		}
-		if !isTable(field.value.Type()) {
+		if !isTable(field.value.Type()) && !isNames(field.value.Type()) {
 			s.add(s.place(key), path, "is a key, not a table", "take the dot out")
 			return
 		}
 		table, target = path, field.value
 	}
+}
+
+// named reads NAME = "TEXT" in a table whose names are the administrator's own.
+func (s *scan) named(key, value *unstable.Node, last bool, names slot) {
+	name := string(key.Data)
+	path := join(names.path, printable(name))
+	at := s.place(key)
+	s.pos[path] = at
+	switch {
+	case !last:
+		s.add(at, path, "is a key, not a table", "take the dot out")
+		return
+	case value.Kind != unstable.String:
+		s.add(at, path, "want a string, not "+describe(value),
+			`put it in quotes: "`+example(value)+`"`)
+		return
+	}
+	if names.value.IsNil() {
+		names.value.Set(reflect.MakeMap(names.value.Type()))
+	}
+	names.value.SetMapIndex(reflect.ValueOf(name), reflect.ValueOf(string(value.Data)))
 }
 
 // slot is where a value goes.

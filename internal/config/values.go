@@ -19,7 +19,7 @@ func (s *scan) value(v *unstable.Node, to slot) {
 		to.at = s.place(v)
 	}
 	switch t := to.value.Type(); {
-	case isTable(t):
+	case isTable(t), isNames(t):
 		s.inlineTable(v, to)
 	case isList(t):
 		s.list(v, to)
@@ -121,7 +121,7 @@ func (s *scan) span(v reflect.Value, to slot) bool {
 	return true
 }
 
-// plain reads strings, integers and booleans.
+// plain reads strings, numbers and booleans.
 func (s *scan) plain(v *unstable.Node, to slot) {
 	switch to.value.Kind() {
 	case reflect.String:
@@ -138,6 +138,12 @@ func (s *scan) plain(v *unstable.Node, to slot) {
 				"write it without quotes and unit")
 		} else if n, ok := s.integer(string(v.Data), to); ok {
 			to.value.SetInt(n)
+		}
+	case reflect.Float64:
+		if v.Kind != unstable.Float && v.Kind != unstable.Integer {
+			s.add(to.at, to.path, "want a number, not "+describe(v), "write it without quotes and unit")
+		} else if f, ok := s.fraction(string(v.Data), to); ok {
+			to.value.SetFloat(f)
 		}
 	case reflect.Bool:
 		if v.Kind != unstable.Bool {
@@ -201,11 +207,24 @@ func (s *scan) integer(digits string, to slot) (int64, bool) {
 	return n, true
 }
 
+// fraction reads a share: from 0 to 1.
+func (s *scan) fraction(digits string, to slot) (float64, bool) {
+	f, err := strconv.ParseFloat(strings.ReplaceAll(digits, "_", ""), 64)
+	if err != nil || !(f >= 0 && f <= 1) { // NaN is neither
+		s.add(to.at, to.path, printable(digits)+" is not a share", "write a number from 0 to 1: 0.05 for 5 %")
+		return 0, false
+	}
+	return f, true
+}
+
 func isText(t reflect.Type) bool {
 	return reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
 }
 
 func isTable(t reflect.Type) bool { return t.Kind() == reflect.Struct && !isText(t) }
+
+// isNames tells a table whose keys are names of the administrator's choice.
+func isNames(t reflect.Type) bool { return t.Kind() == reflect.Map }
 
 func isList(t reflect.Type) bool { return t.Kind() == reflect.Slice }
 

@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// Warnings lists what works but is probably not meant, in the order of the file, and the keys that
-// ask for something this version does not do. Print them with Error.Warning.
+// Warnings lists what works but is probably not meant, in the order of the file. Print them with Error.Warning.
 func (c *Config) Warnings() Errors {
 	k := &checker{Config: c, warnings: true}
 	k.warnNames()
@@ -15,7 +14,6 @@ func (c *Config) Warnings() Errors {
 	k.warnRelay()
 	k.warnVerify()
 	k.warnCache()
-	k.warnMissing()
 	return k.faults.sorted()
 }
 
@@ -127,13 +125,5 @@ func (k *checker) warnCache() {
 		k.add("verify.cache.negative_refresh_time", fmt.Sprintf(
 			"%v is more than negative_expire_time (%v), which then holds",
 			c.NegativeRefreshTime, c.NegativeExpireTime), "write less than negative_expire_time")
-	}
-}
-
-// warnMissing names the keys of later versions, so that none of them is taken for working.
-func (k *checker) warnMissing() {
-	if len(k.Policyd.Listen) > 0 {
-		k.add("policyd.listen", "the policy delegation server is not in this version; ignored",
-			"leave the key out")
 	}
 }

@@ -18,7 +18,6 @@ func TestWarnings(t *testing.T) {
 		"own domains":           {"[proxy]\nhostname = \"gate.example.com\"", "verify.internal_domains"},
 		"cache on disk":         {good + "[verify.cache]\npath = \"/x\"", ""},
 		"relay log":             {good + "[verify.feedback]\nrelay_log = \"/x\"", ""},
-		"policyd":               {good + "[policyd]\nlisten = [\"127.0.0.1:10031\"]", "policyd.listen"},
 		"http":                  {good + "[http]\nlisten = \"127.0.0.1:8025\"", ""},
 		"http for everybody":    {good + "[http]\nlisten = \":8025\"", "http.listen"},
 		"balancer everywhere":   {strings.Replace(good, "[verify]", "proxy_protocol_networks = [\"::/0\"]\n[verify]", 1), "proxy.proxy_protocol_networks"},
