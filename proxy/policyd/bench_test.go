@@ -86,7 +86,9 @@ func listen(b *testing.B, network string) (addr string) {
 	go func() { done <- s.Serve(l) }()
 	b.Cleanup(func() {
 		_ = s.Shutdown(b.Context())
-		<-done
+		if err := <-done; err != policyd.ErrClosed { //nolint:errorlint // it is returned as it is
+			b.Error(err)
+		}
 	})
 	addr = l.Addr().String()
 	c := dial(b, network, addr)
@@ -188,4 +190,3 @@ func BenchmarkRequest(b *testing.B) {
 		c.ask(request)
 	}
 }
-
