@@ -69,7 +69,9 @@ type scheduler interface {
 // Config is the policy section of the configuration.
 type Config struct {
 	Mode  string // ModeEnforce (also "") or ModeShadow
-	Rules []Rule // in order; the built-in rules follow them
+	Rules []Rule // in order; those of the preset follow them
+
+	Preset string // a name of Presets; "" is PresetCautious
 
 	// Lists are the files behind lists.NAME in conditions, by NAME. A file has one entry a line and is
 	// read again when it changes. See the package comment.
@@ -100,7 +102,7 @@ func New(cfg Config, verifier Verifier, log *slog.Logger) (*Engine, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	lists, faults := openLists(cfg.Lists, log)
-	rules, wrong := compileRules(cfg.Rules, lists)
+	rules, wrong := compileRules(cfg.Rules, cfg.Preset, lists)
 	faults = append(faults, wrong...)
 	if cfg.Mode != "" && cfg.Mode != ModeEnforce && cfg.Mode != ModeShadow {
 		faults = append(faults, &RuleError{

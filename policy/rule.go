@@ -36,22 +36,6 @@ const maxRules = 1000
 
 const builtinPrefix = "built-in: "
 
-// BuiltinRules are the rules that follow the configured ones. They are rules like all others.
-func BuiltinRules() []Rule {
-	return []Rule{
-		{
-			Name:   builtinPrefix + "refuse what is proven undeliverable",
-			When:   `verdict == "undeliverable" && proof`,
-			Action: Reject.String(),
-		},
-		{
-			Name:   builtinPrefix + "accept everything else",
-			When:   "true",
-			Action: Accept.String(),
-		},
-	}
-}
-
 // actionValues are the actions of rules. Read only.
 var actionValues = []Action{Accept, Reject, Defer, Continue}
 
@@ -62,9 +46,11 @@ var (
 	rejectCodes = []int{550, 551, 552, 553, 554, 556}
 )
 
-// compileRules checks and compiles the configured rules and, behind them, the built-in ones. All
+// compileRules checks and compiles the configured rules and, behind them, those of the preset. All
 // faults of all rules are reported.
-func compileRules(configured []Rule, lists map[string]*list) ([]*compiledRule, RuleErrors) {
+func compileRules(
+	configured []Rule, preset string, lists map[string]*list,
+) ([]*compiledRule, RuleErrors) {
 	if len(configured) > maxRules {
 		return nil, RuleErrors{{
 			Index: -1, Field: "rules",
@@ -86,7 +72,9 @@ func compileRules(configured []Rule, lists map[string]*list) ([]*compiledRule, R
 		compiled = append(compiled, c.compile())
 		faults = append(faults, c.faults...)
 	}
-	for i, rule := range BuiltinRules() {
+	builtin, unknown := builtinRules(preset)
+	faults = append(faults, unknown...)
+	for i, rule := range builtin {
 		c := &ruleCompiler{rule: rule, index: len(configured) + i}
 		own := c.compile()
 		own.builtin = true
