@@ -1,0 +1,225 @@
+package journal
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/rcptgate/rcptgate/internal/esmtp"
+	"github.com/rcptgate/rcptgate/policy"
+	"github.com/rcptgate/rcptgate/verify"
+)
+
+// item is an entry as it comes: the values, which others do not change any more. What they look
+// like is nothing that mail should wait for.
+type item struct {
+	at          time.Time
+	session, id string
+	client      policy.Client
+	sender      esmtp.Address
+	reply       esmtp.Reply
+
+	recipient      esmtp.Address
+	action, shadow policy.Action
+	rule, ref      string
+	shadowReply    esmtp.Reply
+	relayed        bool
+	asked          bool // the verifier was asked: result
+	result         verify.Result
+	elapsed        time.Duration
+	message        *Message
+}
+
+// actionOf is what the client was told, where no rule decided.
+func actionOf(r esmtp.Reply) policy.Action {
+	switch {
+	case r.Positive():
+		return policy.Accept
+	case r.Permanent():
+		return policy.Reject
+	}
+	return policy.Defer
+}
+
+func (it *item) of(tx *policy.Transaction) {
+	it.session, it.id, it.client, it.sender = tx.Session, tx.ID, tx.Client, tx.Mail.From
+}
+
+func (it *item) decision(d *policy.Decision) {
+	it.recipient, it.action, it.shadow = d.Recipient, d.Action, d.Shadow
+	if it.action == policy.Continue {
+		it.action = actionOf(it.reply)
+	}
+	it.rule, it.ref, it.shadowReply = d.Rule, d.Ref, d.ShadowReply
+	it.elapsed = d.Elapsed
+	if d.Result != nil {
+		it.asked, it.result = true, *d.Result
+	}
+}
+
+// decided is the action that the rules chose.
+func (it *item) decided() policy.Action {
+	if it.shadow != policy.Continue {
+		return it.shadow
+	}
+	return it.action
+}
+
+// refused is Entry.Refused.
+func (it *item) refused() bool {
+	action := it.decided()
+	return action == policy.Defer || action == policy.Reject ||
+		!it.reply.IsZero() && !it.reply.Positive()
+}
+
+// formatter makes lines of items. It belongs to one goroutine.
+type formatter struct {
+	line lineWriter
+	redactor
+	room []byte
+}
+
+// format returns the line of an item, with its end. It is valid until the next call.
+func (f *formatter) format(it *item) []byte {
+	l := &f.line
+	l.b = append(l.b[:0], `{"v":1`...)
+	l.time("time", it.at)
+	kind := KindRecipient
+	if it.message != nil {
+		kind = KindMessage
+	}
+	l.text("kind", string(kind))
+	l.text("session", it.session)
+	l.text("transaction", it.id)
+	f.client(&it.client)
+	f.address("sender", it.sender)
+	if it.message != nil {
+		f.message(it)
+	} else {
+		f.decision(it)
+	}
+	l.b = append(l.b, '}', '\n')
+	return l.b
+}
+
+func (f *formatter) client(c *policy.Client) {
+	l := &f.line
+	if c.Addr.IsValid() {
+		var room [len("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")]byte
+		l.octets("client", netip.Addr.AppendTo(c.Addr.Unmap().WithZone(""), room[:0]))
+	}
+	l.text("client_name", c.Name)
+	l.text("helo", c.Helo)
+	l.text("login", f.login(c.Login))
+}
+
+func (f *formatter) address(key string, a esmtp.Address) {
+	f.room = f.appendAddress(f.room[:0], a)
+	f.line.octets(key, f.room)
+}
+
+// reply is a reply of anybody, without the addresses that the entry is about.
+func (f *formatter) reply(key string, it *item, r esmtp.Reply) {
+	if !r.IsZero() {
+		f.line.text(key, f.words(r.String(), it.recipient, it.sender))
+	}
+}
+
+func (f *formatter) decision(it *item) {
+	l := &f.line
+	if !it.recipient.IsNull() {
+		f.address("recipient", it.recipient)
+	}
+	l.text("action", it.action.String())
+	if it.shadow != policy.Continue {
+		l.text("shadow", it.shadow.String())
+	}
+	l.text("rule", it.rule)
+	l.text("ref", it.ref)
+	f.reply("reply", it, it.reply)
+	f.reply("shadow_reply", it, it.shadowReply)
+	l.flag("relayed", it.relayed)
+	if it.asked {
+		f.result(it, &it.result)
+	}
+	l.number("wait_ms", it.elapsed.Milliseconds())
+}
+
+func (f *formatter) result(it *item, r *verify.Result) {
+	l := &f.line
+	verdict := r.Verdict
+	if verdict == "" {
+		verdict = verify.Unknown
+	}
+	l.text("verdict", string(verdict))
+	l.text("reason", string(r.Reason))
+	l.share("confidence", r.Confidence)
+	l.share("deliverability", r.Deliverability)
+	l.flag("proof", r.Proof)
+	l.text("provider", r.Provider)
+	l.text("mx", r.MX)
+	l.text("stage", string(r.Stage))
+	f.reply("mx_reply", it, r.Reply)
+	l.text("label", string(r.Label))
+	l.flag("catch_all", r.CatchAll)
+	l.flag("cached", r.Cached)
+	l.time("checked", r.Checked)
+	l.time("delivered", r.Delivered)
+	l.number("retry_after_s", int64(r.RetryAfter/time.Second))
+	if d := r.Domain; d != nil {
+		l.open("domain")
+		l.share("accepts_all", d.AcceptsAll)
+		l.number("accepted", int64(d.Accepted))
+		l.number("tries", int64(d.Tries))
+		l.number("invented", int64(d.Invented))
+		l.number("late", int64(d.Late))
+		l.number("arrived", int64(d.Arrived))
+		l.time("refused", d.Refused)
+		l.time("tested", d.Tested)
+		l.close()
+	}
+}
+
+func (f *formatter) message(it *item) {
+	l, m := &f.line, it.message
+	if it.action != policy.Continue {
+		l.text("action", it.action.String())
+	}
+	l.text("ref", m.Ref)
+	f.reply("reply", it, it.reply)
+	l.open("message")
+	l.text("outcome", m.Outcome)
+	l.number("octets", m.Octets)
+	l.number("accepted", int64(m.Accepted))
+	l.number("deferred", int64(m.Deferred))
+	l.number("refused", int64(m.Refused))
+	l.text("relay", m.Relay)
+	l.text("queue_id", m.QueueID)
+	l.text("error", f.words(m.Error, it.sender))
+	l.text("from_domain", m.FromDomain)
+	l.text("check_action", m.Action)
+	l.number("check_ms", m.Checking.Milliseconds())
+	l.number("total_ms", m.Total.Milliseconds())
+	l.number("relay_ms", m.Relaying.Milliseconds())
+	if len(m.Findings) > 0 {
+		l.key("checks")
+		l.b = append(l.b, '[')
+		for i := range m.Findings[:min(maxChecks, len(m.Findings))] {
+			if i > 0 {
+				l.b = append(l.b, ',')
+			}
+			f.finding(it, &m.Findings[i])
+		}
+		l.b = append(l.b, ']')
+	}
+	l.close()
+}
+
+func (f *formatter) finding(it *item, found *Finding) {
+	l := &f.line
+	l.b = append(l.b, '{')
+	l.cutText("check", found.Check, maxName)
+	l.cutText("level", found.Level, maxName)
+	l.cutText("detail", f.words(found.Detail, it.sender), maxShort)
+	l.cutText("reply", f.words(found.Reply.String(), it.sender), maxShort)
+	l.b = append(l.b, '}')
+}
