@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
+	"github.com/rcptgate/rcptgate/policy/message"
 	"github.com/rcptgate/rcptgate/proxy/relay"
 )
 
@@ -19,6 +20,7 @@ type messageLog struct {
 	reply           esmtp.Reply // the client's, zero if it was gone
 	queueID         string
 	err             error
+	report          message.Report // of the checks; zero if there were none
 }
 
 // judge is the outcome that the relay's reply means.
@@ -110,7 +112,11 @@ func (t *transaction) logMessage(m *messageLog) {
 		relayTime = now.Sub(m.received)
 	}
 	if hook := t.st.cfg.Hooks.Message; hook != nil {
-		hook(m.outcome, m.size, now.Sub(t.started), relayTime)
+		hook(&t.decide, &Message{
+			Outcome: m.outcome, Reply: m.reply, Octets: m.size, Accepted: t.accepted,
+			Deferred: t.deferred, Refused: t.refused, Relay: m.upstream, QueueID: m.queueID, Err: m.err,
+			Checks: &m.report, Total: now.Sub(t.started), Relaying: relayTime,
+		})
 	}
 	if hook := t.st.cfg.Hooks.Relayed; hook != nil && m.outcome == Passed && len(t.known) > 0 {
 		hook(m.queueID, t.known)
@@ -132,6 +138,10 @@ func (t *transaction) logMessage(m *messageLog) {
 		if !m.received.IsZero() {
 			attrs = append(attrs, slog.Int64("relay_ms", relayTime.Milliseconds()))
 		}
+		if len(m.report.Findings) > 0 {
+			attrs = append(attrs, slog.String("checks", findings(&m.report)),
+				slog.String("from_domain", m.report.FromDomain), slog.String("ref", m.report.Ref))
+		}
 		if !m.reply.IsZero() {
 			attrs = append(attrs, slog.String("reply", m.reply.String()))
 		}
@@ -145,7 +155,7 @@ func (t *transaction) logMessage(m *messageLog) {
 // logRecipient writes one line for each recipient decided.
 func (t *transaction) logRecipient(r *recipient) {
 	if hook := t.st.cfg.Hooks.Recipient; hook != nil {
-		hook(r.decision, r.relayed, r.reply)
+		hook(&t.decide, &r.decision, r.relayed, r.reply)
 	}
 	level, wanted := t.logs(r.relayErr != nil)
 	if !wanted {

@@ -33,6 +33,7 @@ import (
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
 	"github.com/rcptgate/rcptgate/policy"
+	"github.com/rcptgate/rcptgate/policy/message"
 	"github.com/rcptgate/rcptgate/proxy/relay"
 	"github.com/rcptgate/rcptgate/proxy/wire"
 	"github.com/rcptgate/rcptgate/verify"
@@ -57,6 +58,11 @@ type Config struct {
 	TransactionBudget    time.Duration // waiting for the verdicts of one message
 	RedactLog            bool          // shorten addresses in the log
 
+	// Checks are made of each message before the relay gets its end; nil: none. With Shadow, what they
+	// find is told but refuses nothing.
+	Checks *message.Checker
+	Shadow bool
+
 	// TLS is what STARTTLS and ServeTLS use; nil: not offered.
 	TLS *tls.Config
 	// Auth passes the AUTH of direct clients on to the relay, where that offers it; without
@@ -77,10 +83,10 @@ type Hooks struct {
 	Connection func(event string)
 	// Recipient is told every decision, with the client's reply. What d points at is only good
 	// during the call.
-	Recipient func(d policy.Decision, relayed bool, reply esmtp.Reply)
-	// Message is told the end of every message that came to DATA: an [Outcome], its octets,
-	// the time since MAIL, and the time that the relay took to answer.
-	Message func(outcome Outcome, octets int64, total, relay time.Duration)
+	// What it is given is used again behind the call.
+	Recipient func(tx *policy.Transaction, d *policy.Decision, relayed bool, reply esmtp.Reply)
+	// Message is told the end of every message that came to DATA.
+	Message func(tx *policy.Transaction, m *Message)
 	// Relayed is told every message that the relay took: the relay's name for it, "" if it said
 	// none, and what was known of the recipients that the verifier was asked about, which is only
 	// good during the call.
@@ -100,7 +106,25 @@ const (
 	ClientLost  Outcome = "client_lost"  // the client went in the middle
 	BadContent  Outcome = "bad_content"  // bare CR, bare LF or NUL
 	TooBig      Outcome = "too_big"      // over the limit
+
+	// CheckRefused and CheckDeferred: by the checks of the message. In shadow mode it was passed on.
+
+	CheckRefused  Outcome = "check_refused"
+	CheckDeferred Outcome = "check_deferred"
 )
+
+// Message is what became of a message.
+type Message struct {
+	Outcome                     Outcome
+	Reply                       esmtp.Reply // what the client got; zero if it was gone
+	Octets                      int64       // without dot-stuffing
+	Accepted, Deferred, Refused int         // recipients
+	Relay                       string      // the upstream
+	QueueID                     string      // the relay's name for it
+	Err                         error       // of the relay or the client
+	Checks                      *message.Report
+	Total, Relaying             time.Duration // since MAIL; that the relay took to answer
+}
 
 // maxBehind is how many questions of one message may go on behind its used-up budget.
 const maxBehind = 200

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/mxsim"
+	"github.com/rcptgate/rcptgate/policy"
 	"github.com/rcptgate/rcptgate/proxy"
 )
 
@@ -201,7 +202,7 @@ func TestReconfigure(t *testing.T) {
 		cfg := config()
 		cfg.MaxMessageSize, cfg.MaxRecipients, cfg.Hostname = 10, 1, "new.example.com"
 		var outcomes []proxy.Outcome
-		cfg.Hooks.Message = func(o proxy.Outcome, _ int64, _, _ time.Duration) { outcomes = append(outcomes, o) }
+		cfg.Hooks.Message = func(_ *policy.Transaction, m *proxy.Message) { outcomes = append(outcomes, m.Outcome) }
 		g.server.Reconfigure(cfg, g.engine, g.pool)
 		p.say("RCPT TO:<b@example.com>", "250")
 		p.say("RCPT TO:<c@example.com>", "250")

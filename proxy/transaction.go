@@ -11,6 +11,7 @@ import (
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
 	"github.com/rcptgate/rcptgate/policy"
+	"github.com/rcptgate/rcptgate/policy/message"
 	"github.com/rcptgate/rcptgate/proxy/relay"
 	"github.com/rcptgate/rcptgate/proxy/wire"
 	"github.com/rcptgate/rcptgate/verify"
@@ -39,6 +40,9 @@ type transaction struct {
 	refused  int              // 5yz
 	known    []*verify.Result // of accepted recipients, for Hooks.Relayed
 	done     bool
+
+	marks, headers []string            // of the rules, for the message
+	checked        []message.Recipient // those accepted, if messages are checked
 
 	log      slog.Handler // with what all lines of the transaction have; nil before the first
 	answered time.Time    // when the recipients that were answered last were
@@ -199,6 +203,7 @@ func (t *transaction) count(r *recipient) {
 	switch {
 	case r.reply.Positive():
 		t.accepted++
+		t.collect(r)
 		if r.decision.Result != nil && t.st.cfg.Hooks.Relayed != nil {
 			if t.known == nil {
 				t.known = make([]*verify.Result, 0, len(t.queue)+1)
@@ -232,15 +237,12 @@ func (t *transaction) message() esmtp.Reply {
 	if err := t.s.conn.BeginBody(); err != nil {
 		return m.lost(err)
 	}
-	size, readErr := t.s.conn.ReadBody(func(p []byte, last bool) error {
-		if last {
-			return t.up.WriteLast(ctx, p)
-		}
-		return t.up.Write(ctx, p)
-	})
-	m.size, m.received = size, time.Now()
-	if readErr != nil {
+	if readErr := t.body(ctx, m); readErr != nil {
 		return t.notTaken(m, readErr)
+	}
+	if t.judged(m) {
+		t.up.Abort()
+		return m.answered(m.report.Reply)
 	}
 	r, err = t.up.Finish(ctx)
 	t.done = true
@@ -249,6 +251,35 @@ func (t *transaction) message() esmtp.Reply {
 	}
 	m.judge(r)
 	return m.answered(r)
+}
+
+// body passes the message on, but for its end where it is checked: that waits for the report.
+func (t *transaction) body(ctx context.Context, m *messageLog) error {
+	check := t.check()
+	defer check.Close()
+	begun := false
+	size, err := t.s.conn.ReadBody(func(p []byte, last bool) error {
+		if !begun {
+			begun = true
+			if top := t.added(p); top != nil {
+				if err := t.up.Write(ctx, top); err != nil {
+					return err
+				}
+			}
+		}
+		if check != nil {
+			check.Write(p)
+		} else if last {
+			return t.up.WriteLast(ctx, p)
+		}
+		return t.up.Write(ctx, p)
+	})
+	m.size, m.received = size, time.Now()
+	if err == nil && check != nil {
+		m.report = check.Finish(ctx)
+		m.received = time.Now() // what the relay's time counts from
+	}
+	return err
 }
 
 // notTaken is the answer to a message that was not passed on whole. The relay gets no end

@@ -68,7 +68,7 @@ func runExplain(cmd *cobra.Command, o explainOptions, address string) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	log := newLogger(cmd.ErrOrStderr(), quietLog(cfg))
-	stack, err := buildVerification(ctx, cfg, nil, log)
+	stack, err := buildVerification(ctx, cfg, log)
 	if err != nil {
 		return err
 	}

@@ -97,7 +97,7 @@ func (s *service) chooseWatched() {
 	var best *socket
 	rank := func(socket *socket) int {
 		switch {
-		case socket.place.kind == kindHTTP:
+		case socket.place.kind == kindHTTP || socket.place.kind == kindPolicyd:
 			return 0
 		case socket.place.kind == kindSMTPS:
 			return 1

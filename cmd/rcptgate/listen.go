@@ -18,9 +18,10 @@ import (
 // What a listener is for. The values are the names of sockets in a unit of systemd
 // (FileDescriptorName=).
 const (
-	kindSMTP  = "smtp"  // proxy.listen
-	kindSMTPS = "smtps" // proxy.tls_listen
-	kindHTTP  = "http"  // http.listen
+	kindSMTP    = "smtp"    // proxy.listen
+	kindSMTPS   = "smtps"   // proxy.tls_listen
+	kindPolicyd = "policyd" // policyd.listen
+	kindHTTP    = "http"    // http.listen
 )
 
 // place is where to listen, and what for.
@@ -44,6 +45,7 @@ func places(cfg *config.Config) []place {
 	}
 	add(kindSMTP, cfg.Proxy.Listen...)
 	add(kindSMTPS, cfg.Proxy.TLSListen...)
+	add(kindPolicyd, cfg.Policyd.Listen...)
 	if cfg.HTTP.Listen != "" {
 		add(kindHTTP, cfg.HTTP.Listen)
 	}
@@ -121,7 +123,7 @@ func assign(have []inherited, want []place, log *slog.Logger) sockets {
 	give(func(i inherited, p place) bool { return listensAt(i.Addr(), p.endpoint) })
 	give(func(i inherited, p place) bool { return i.name == p.kind })
 	give(func(i inherited, p place) bool {
-		return p.kind == kindSMTP && i.name != kindSMTPS && i.name != kindHTTP
+		return p.kind == kindSMTP && i.name != kindSMTPS && i.name != kindPolicyd && i.name != kindHTTP
 	})
 	for p, s := range taken {
 		if !listensAt(s.Addr(), p.endpoint) {

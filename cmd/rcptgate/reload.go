@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/config"
+	"github.com/rcptgate/rcptgate/internal/esmtp"
+	"github.com/rcptgate/rcptgate/policy"
 	"github.com/rcptgate/rcptgate/proxy"
 )
 
@@ -125,9 +127,13 @@ func (s *service) front(cfg *proxy.Config) {
 	cfg.TLS = s.certs.config()
 	cfg.Hooks = proxy.Hooks{
 		Connection: s.metrics.Connection,
-		Recipient:  s.metrics.Recipient,
-		Message: func(outcome proxy.Outcome, octets int64, total, relay time.Duration) {
-			s.metrics.Message(string(outcome), octets, total, relay)
+		Recipient: func(
+			_ *policy.Transaction, d *policy.Decision, relayed bool, reply esmtp.Reply,
+		) {
+			s.metrics.Recipient(d, relayed, reply)
+		},
+		Message: func(_ *policy.Transaction, m *proxy.Message) {
+			s.metrics.Message(string(m.Outcome), m.Octets, m.Total, m.Relaying)
 		},
 	}
 }

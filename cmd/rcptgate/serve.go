@@ -139,7 +139,7 @@ func (s *service) build(ctx context.Context) error {
 		s.closeSockets()
 		return failed(fmt.Sprintf("the metrics: %v", err), "report this; it is a fault of rcptgate")
 	}
-	s.gate, err = buildGateWith(s.cfg, s.log, s.front) //nolint:contextcheck // it outlives no ctx
+	s.gate, err = buildGateWith(s.cfg, s.log, front{s.front, s.metrics}) //nolint:contextcheck // it outlives no ctx
 	if err != nil {
 		s.closeSockets()
 		return err
@@ -163,6 +163,8 @@ func (s *service) start(ctx context.Context, socket *socket) {
 	switch socket.place.kind {
 	case kindSMTPS:
 		serve = s.gate.server.ServeTLS
+	case kindPolicyd:
+		serve = s.gate.policyd.Serve
 	case kindHTTP:
 		serve = s.web.Serve
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"github.com/rcptgate/rcptgate/internal/esmtp"
 	"github.com/rcptgate/rcptgate/policy"
 	"github.com/rcptgate/rcptgate/proxy"
+	"github.com/rcptgate/rcptgate/proxy/policyd"
 	"github.com/rcptgate/rcptgate/proxy/relay"
 	"github.com/rcptgate/rcptgate/verify"
 	"github.com/rcptgate/rcptgate/verify/cache"
@@ -35,16 +37,15 @@ type verification struct {
 	verifier *verify.Verifier // nil until it is needed
 }
 
-// buildVerification composes the verifier. ctx bounds the look-up of the relay's address. store is
-// where it keeps what it knows; nil: only in memory.
+// buildVerification composes the verifier of a command, which keeps what it knows in memory. ctx
+// bounds the look-up of the relay's address.
 func buildVerification(
-	ctx context.Context, cfg *config.Config, store *cache.Store, log *slog.Logger,
+	ctx context.Context, cfg *config.Config, log *slog.Logger,
 ) (*verification, error) {
 	v, err := buildBelow(ctx, cfg, log)
 	if err != nil {
 		return nil, err
 	}
-	v.settings.Store = store
 	v.verifier = verify.New(v.settings, v.hosts, v.pool)
 	return v, nil
 }
@@ -115,7 +116,10 @@ func (v *verification) close() {
 type gate struct {
 	log    *slog.Logger
 	server *proxy.Server
-	front  func(*proxy.Config) // adds the certificate and the hooks
+	front  front
+
+	kept    *kept
+	policyd *policyd.Server
 
 	store    *cache.Store // nil: memory only
 	learning learning
@@ -125,6 +129,12 @@ type gate struct {
 	behind  sync.WaitGroup  // ends what adopt has replaced
 	base    context.Context // of that; ends in shutdown
 	cancel  context.CancelFunc
+}
+
+// front is what the gate's servers get that is not in the configuration.
+type front struct {
+	smtp    func(*proxy.Config) // adds the certificate and the hooks
+	policyd policydMetrics
 }
 
 // gateParts is what a new configuration replaces.
@@ -138,34 +148,60 @@ func (g *gate) parts() *gateParts { return g.current.Load() }
 
 // buildGate composes the gate. Nothing is connected to yet, but for the look-up of the relay.
 func buildGate(cfg *config.Config, log *slog.Logger) (*gate, error) {
-	return buildGateWith(cfg, log, func(*proxy.Config) {})
+	return buildGateWith(cfg, log, front{smtp: func(*proxy.Config) {}, policyd: uncounted{}})
 }
 
 func buildGateWith(
-	cfg *config.Config, log *slog.Logger, front func(*proxy.Config),
+	cfg *config.Config, log *slog.Logger, front front,
 ) (*gate, error) {
-	store := openStore(cfg, log)
-	v, err := buildVerification(context.Background(), cfg, store, log)
+	g := &gate{log: log, front: front}
+	parts, err := g.buildParts(cfg)
 	if err != nil {
-		closeStore(store)
+		g.kept.close(context.Background())
+		closeStore(g.store)
 		return nil, err
 	}
-	engine, err := policy.New(cfg.PolicyConfig(), v.verifier, logFor(log, logPolicy))
-	if err != nil {
-		v.close()
-		closeStore(store)
-		return nil, usageError(fmt.Sprintf("%s: %v", cfg.Name(), err), "run `rcptgate check-config`")
-	}
-	parts := &gateParts{
-		verification: v, engine: engine, relay: relay.New(cfg.RelayConfig(), logFor(log, logRelay)),
-	}
-	g := &gate{log: log, front: front, store: store}
 	g.base, g.cancel = context.WithCancel(context.Background())
 	g.current.Store(parts)
-	g.server = proxy.New(g.frontConfig(cfg), engine, parts.relay, logFor(log, logProxy))
+	g.server = proxy.New(g.frontConfig(cfg), parts.engine, parts.relay, logFor(log, logProxy))
+	g.policyd = policyd.New(g.policydConfig(cfg), parts.engine, logFor(log, logPolicy))
 	g.learning.observe = func(o feedback.Observation) { g.parts().verification.verifier.Observe(o) }
 	g.learn(cfg)
 	return g, nil
+}
+
+// buildParts composes what there is before anything is served.
+func (g *gate) buildParts(cfg *config.Config) (*gateParts, error) {
+	g.store = openStore(cfg, g.log)
+	v, err := buildBelow(context.Background(), cfg, g.log)
+	if err != nil {
+		return nil, err
+	}
+	if g.kept, err = openKept(cfg, v.dns, g.egress, g.log); err != nil {
+		v.close()
+		return nil, err
+	}
+	v.settings.Store, v.settings.Settled = g.store, g.kept.settled
+	v.verifier = verify.New(v.settings, v.hosts, v.pool)
+	engine, err := g.newEngine(cfg, v.verifier)
+	if err != nil {
+		v.close()
+		return nil, err
+	}
+	return &gateParts{
+		verification: v, engine: engine, relay: relay.New(cfg.RelayConfig(), logFor(g.log, logRelay)),
+	}, nil
+}
+
+// egress is where probes were seen to leave from, and with them mail.
+func (g *gate) egress() []netip.Addr { return g.parts().verification.verifier.Egress() }
+
+func (g *gate) newEngine(cfg *config.Config, verifier *verify.Verifier) (*policy.Engine, error) {
+	engine, err := policy.New(cfg.PolicyConfig(), verifier, logFor(g.log, logPolicy))
+	if err != nil {
+		return nil, usageError(fmt.Sprintf("%s: %v", cfg.Name(), err), "run `rcptgate check-config`")
+	}
+	return engine, nil
 }
 
 // openStore opens the file that outlives the gate. It never fails: see cache.OpenStore.
@@ -197,11 +233,22 @@ func (g *gate) learn(cfg *config.Config) {
 
 func (g *gate) frontConfig(cfg *config.Config) proxy.Config {
 	front := cfg.ProxyConfig()
-	g.front(&front)
+	front.Checks = g.kept.checker
+	g.front.smtp(&front)
+	g.kept.watchFront(&front.Hooks)
 	front.Hooks.Relayed = func(queueID string, rcpts []*verify.Result) {
 		g.parts().verification.verifier.Relayed(queueID, rcpts)
 	}
 	return front
+}
+
+func (g *gate) policydConfig(cfg *config.Config) policyd.Config {
+	settings := cfg.PolicydConfig()
+	settings.Hooks = g.kept.policydHooks(g.front.policyd)
+	settings.Hooks.Relayed = func(queueID string, rcpts []*verify.Result) {
+		g.parts().verification.verifier.Relayed(queueID, rcpts)
+	}
+	return settings
 }
 
 // prepare builds all parts of a new configuration, with the verifier that is there. Nothing changes
@@ -211,11 +258,10 @@ func (g *gate) prepare(ctx context.Context, cfg *config.Config) (*gateParts, err
 	if err != nil {
 		return nil, err
 	}
-	verifier := g.parts().verification.verifier
-	engine, err := policy.New(cfg.PolicyConfig(), verifier, logFor(g.log, logPolicy))
+	engine, err := g.newEngine(cfg, g.parts().verification.verifier)
 	if err != nil {
 		below.close() //nolint:contextcheck // it outlives no ctx
-		return nil, usageError(fmt.Sprintf("%s: %v", cfg.Name(), err), "run `rcptgate check-config`")
+		return nil, err
 	}
 	return &gateParts{
 		verification: below, engine: engine, relay: relay.New(cfg.RelayConfig(), logFor(g.log, logRelay)),
@@ -232,9 +278,11 @@ func (p *gateParts) discard() {
 func (g *gate) adopt(cfg *config.Config, next *gateParts) {
 	old, below := g.parts(), next.verification
 	below.verifier = old.verification.verifier
-	below.settings.Store = g.store
+	below.settings.Store, below.settings.Settled = g.store, g.kept.settled
+	g.kept.reconfigure(cfg, g.egress, g.log)
 	drained := below.verifier.Reconfigure(below.settings, below.hosts, below.pool)
 	g.server.Reconfigure(g.frontConfig(cfg), next.engine, next.relay)
+	g.policyd.Reconfigure(g.policydConfig(cfg), next.engine)
 	g.current.Store(next)
 	g.learn(cfg)
 	g.lookAfter(cfg)
@@ -250,7 +298,9 @@ func (g *gate) adopt(cfg *config.Config, next *gateParts) {
 // shutdown lets the open transactions end, then everything below them. When ctx ends first, what is
 // left is cut off and the error says so: it is about mail, never about probes.
 func (g *gate) shutdown(ctx context.Context) error {
-	err := g.server.Shutdown(ctx)
+	asked := make(chan error, 1)
+	go func() { asked <- g.policyd.Shutdown(ctx) }()
+	err := errors.Join(g.server.Shutdown(ctx), <-asked)
 	parts := g.parts()
 	g.learning.end()
 	g.own.end()
@@ -260,6 +310,9 @@ func (g *gate) shutdown(ctx context.Context) error {
 	_ = parts.relay.Close() //nolint:contextcheck // it bounds its QUITs itself
 	g.cancel()
 	g.behind.Wait()
+	saving, cancelSaving := context.WithTimeout(context.WithoutCancel(ctx), keptTime)
+	defer cancelSaving()
+	g.kept.close(saving)
 	closeStore(g.store) //nolint:contextcheck // it has a time of its own
 	return err
 }

@@ -81,7 +81,7 @@ func runVerify(cmd *cobra.Command, o verifyOptions, args []string) error {
 	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	stack, err := buildVerification(ctx, cfg, nil, newLogger(cmd.ErrOrStderr(), quietLog(cfg)))
+	stack, err := buildVerification(ctx, cfg, newLogger(cmd.ErrOrStderr(), quietLog(cfg)))
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/rcptgate/rcptgate/internal/dns"
 	"github.com/rcptgate/rcptgate/internal/esmtp"
+	"github.com/rcptgate/rcptgate/policy"
 	"github.com/rcptgate/rcptgate/proxy"
 	"github.com/rcptgate/rcptgate/proxy/relay"
 	"github.com/rcptgate/rcptgate/verify"
@@ -36,6 +37,7 @@ func (c *Config) ProxyConfig() proxy.Config {
 		ErrorDelay:           time.Duration(p.ErrorDelay),
 		TransactionBudget:    time.Duration(c.Verify.TransactionBudget),
 		RedactLog:            c.Log.Redact,
+		Shadow:               c.Policy.Mode == policy.ModeShadow,
 
 		Auth:                  p.Auth,
 		AuthWithoutTLS:        p.AuthWithoutTLS,

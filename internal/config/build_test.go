@@ -84,6 +84,7 @@ dnsbl_zones = ["bl.example.net"]
 addresses = ["192.0.2.26"]
 [policy]
 mode = "shadow"
+preset = "strict"
 lists = { vips = "LIST" }
 limits = [{ name = "all", per = "client", messages = ["9/hour"] }]
 [policy.hygiene]
@@ -168,7 +169,7 @@ redact = false
 // notFromTheFile are fields that no key is for: a new field of a package is either read from the
 // file or listed here.
 var notFromTheFile = map[string]bool{
-	"proxy.Config.TLS": true, "proxy.Config.Hooks": true,
+	"proxy.Config.Checks": true, "proxy.Config.TLS": true, "proxy.Config.Hooks": true,
 	"relay.Config.RootCAs": true, "relay.Config.Credentials": true, // TestFilesReachTheRelay
 	"relay.Config.Dial": true, "policy.Config.Rules": true, "verify.Config.Log": true,
 	"senders.Config.MaxKeys": true, "senders.Config.Changed": true, "senders.Config.Log": true,

@@ -102,6 +102,27 @@ func checkNames() string {
 	return strings.Join(names, ", ")
 }
 
+// TestPresets: a preset sets more than rules, but never what the file sets itself.
+func TestPresets(t *testing.T) {
+	cfg, err := Parse("f", []byte("[policy]\npreset = \"bulk\"\nmessage.checks = { form = \"off\" }"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	levels := cfg.MessageConfig().Levels
+	if cfg.Policy.Hygiene.Mode != "enforce" || cfg.Policy.Suppression.Learn != "bounces" ||
+		levels[message.Form] != message.Off || levels[message.DMARC] != message.Reject {
+		t.Errorf("hygiene %s, learns %s, levels %v", cfg.Policy.Hygiene.Mode, cfg.Policy.Suppression.Learn,
+			levels)
+	}
+	cfg, err = Parse("f", []byte("[policy]\npreset = \"bulk\"\nhygiene.mode = \"off\"\nsuppression.learn = \"off\""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Policy.Hygiene.Mode != "off" || cfg.Policy.Suppression.Learn != "off" {
+		t.Errorf("hygiene %s, learns %s", cfg.Policy.Hygiene.Mode, cfg.Policy.Suppression.Learn)
+	}
+}
+
 // TestFaults has one row for each thing that can be wrong. want is the whole error, without the file.
 func TestFaults(t *testing.T) {
 	tests := map[string]struct{ text, want string }{

@@ -68,6 +68,7 @@ func Parse(name string, data []byte) (*Config, error) {
 	scan := scanDocument(cfg, data)
 	cfg.pos, cfg.text = scan.pos, scan.text
 	cfg.fillUpstreams()
+	cfg.fillPreset()
 	faults := scan.faults
 	if syntax := checkSyntax(name, data); syntax != nil {
 		return nil, append(faults, syntax).sorted()

@@ -19,6 +19,30 @@ import (
 	"github.com/rcptgate/rcptgate/proxy/policyd"
 )
 
+// preset is what policy.preset names.
+func (c *Config) preset() (policy.PresetInfo, bool) {
+	presets := policy.Presets()
+	i := slices.IndexFunc(presets, func(p policy.PresetInfo) bool { return p.Name == c.Policy.Preset })
+	if i < 0 {
+		return policy.PresetInfo{}, false
+	}
+	return presets[i], true
+}
+
+// fillPreset sets what the preset says and the file leaves out.
+func (c *Config) fillPreset() {
+	preset, ok := c.preset()
+	if !ok {
+		return
+	}
+	if !c.IsSet("policy.hygiene.mode") {
+		c.Policy.Hygiene.Mode = preset.Hygiene
+	}
+	if !c.IsSet("policy.suppression.learn") && preset.LearnBounces {
+		c.Policy.Suppression.Learn = "bounces"
+	}
+}
+
 // PolicyConfig is the configuration of the policy engine, without the parts that have a state.
 func (c *Config) PolicyConfig() policy.Config {
 	rules := make([]policy.Rule, len(c.Policy.Rules))
@@ -29,7 +53,7 @@ func (c *Config) PolicyConfig() policy.Config {
 		}
 	}
 	return policy.Config{
-		Mode: c.Policy.Mode, Rules: rules, Lists: c.Policy.Lists, RedactLog: c.Log.Redact,
+		Mode: c.Policy.Mode, Preset: c.Policy.Preset, Rules: rules, Lists: c.Policy.Lists, RedactLog: c.Log.Redact,
 	}
 }
 
@@ -66,6 +90,9 @@ func (c *Config) MessageConfig() message.Config {
 	cfg := message.Config{
 		Levels: make(map[message.Check]message.Level), Position: m.Position, BulkAuto: m.BulkAuto,
 		Timeout: time.Duration(m.Timeout), Helo: c.Helo(),
+	}
+	if preset, ok := c.preset(); ok && preset.BulkMessages {
+		cfg.Levels = message.BulkLevels()
 	}
 	if len(m.Egress) > 0 {
 		cfg.Egress = func() []netip.Addr { return m.Egress }

@@ -24,7 +24,7 @@ func BenchmarkRecipient(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			m.Recipient(d, true, reply)
+			m.Recipient(&d, true, reply)
 		}
 	})
 }

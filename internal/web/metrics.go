@@ -33,6 +33,7 @@ type Metrics struct {
 	taking      prometheus.Histogram
 	relaying    prometheus.Histogram
 	reloads     *prometheus.CounterVec
+	policyd     struct{ connections, requests, answers *prometheus.CounterVec }
 
 	// What every recipient counts into, looked up once: by whose answer it was (byGate, byRelay) and
 	// the class of its code, and by the source of the verdict.
@@ -79,12 +80,18 @@ func NewMetrics(build Build, sources Sources) (*Metrics, error) {
 			prometheus.ExponentialBuckets(1e-3, 4, 9)), // 1 ms to 65 s
 		reloads: counter("config_reloads_total", "Reloads of the configuration.", "result"),
 	}
+	m.policyd.connections = counter("policyd_connections_total",
+		"Connections of Postfix to the policy delegation server, and what happened to them.", "event")
+	m.policyd.requests = counter("policyd_requests_total",
+		"Requests of Postfix, by what they were about.", "kind")
+	m.policyd.answers = counter("policyd_answers_total",
+		"Recipients that Postfix asked about, by what it was told.", "answer")
 	m.known.Store(&map[verdictLabels]prometheus.Counter{})
 	m.zero()
 	for _, c := range []prometheus.Collector{
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		m.state, m.connections, m.recipients, m.verdicts, m.shadowed, m.deciding, m.messages, m.size,
-		m.taking, m.relaying, m.reloads,
+		m.taking, m.relaying, m.reloads, m.policyd.connections, m.policyd.requests, m.policyd.answers,
 	} {
 		if err := m.registry.Register(c); err != nil {
 			return nil, err
@@ -117,7 +124,7 @@ func (m *Metrics) zero() {
 	}
 	for _, outcome := range []string{
 		"passed", "refused", "deferred", "relay_failed", "unknown", "client_lost", "bad_content",
-		"too_big",
+		"too_big", "check_refused", "check_deferred",
 	} {
 		m.messages.WithLabelValues(outcome)
 	}
@@ -169,7 +176,7 @@ func (m *Metrics) verdict(of verdictLabels) prometheus.Counter {
 }
 
 // Recipient counts a decision and the reply that the client got.
-func (m *Metrics) Recipient(d policy.Decision, relayed bool, reply esmtp.Reply) {
+func (m *Metrics) Recipient(d *policy.Decision, relayed bool, reply esmtp.Reply) {
 	by := byGate
 	if relayed {
 		by = byRelay
@@ -179,6 +186,11 @@ func (m *Metrics) Recipient(d policy.Decision, relayed bool, reply esmtp.Reply) 
 		class = 0
 	}
 	m.replies[by][class].Inc()
+	m.decided(d)
+}
+
+// decided counts a decision by whatever door it was asked for.
+func (m *Metrics) decided(d *policy.Decision) {
 	if d.Shadow != policy.Continue {
 		m.shadowed.WithLabelValues(d.Shadow.String()).Inc()
 	}
@@ -202,6 +214,18 @@ func (m *Metrics) Message(outcome string, octets int64, total, relay time.Durati
 	if relay > 0 {
 		m.relaying.Observe(relay.Seconds())
 	}
+}
+
+// PolicydConnection counts what happens to connections of the policy delegation server.
+func (m *Metrics) PolicydConnection(event string) { m.policyd.connections.WithLabelValues(event).Inc() }
+
+// PolicydRequest counts a request.
+func (m *Metrics) PolicydRequest(kind string) { m.policyd.requests.WithLabelValues(kind).Inc() }
+
+// PolicydRecipient counts a decision and what Postfix was told.
+func (m *Metrics) PolicydRecipient(d *policy.Decision, answer string) {
+	m.policyd.answers.WithLabelValues(answer).Inc()
+	m.decided(d)
 }
 
 // Reload counts a reload and whether it was taken over.

@@ -112,12 +112,12 @@ func busy(t *testing.T) *site {
 	s.metrics.Connection("accepted")
 	s.metrics.Message("passed", 2000, time.Second, 20*time.Millisecond)
 	s.metrics.Message("client_lost", 10, time.Second, 0)
-	s.metrics.Recipient(policy.Decision{Elapsed: time.Millisecond}, true, esmtp.Reply{Code: 250})
-	s.metrics.Recipient(policy.Decision{
+	s.metrics.Recipient(&policy.Decision{Elapsed: time.Millisecond}, true, esmtp.Reply{Code: 250})
+	s.metrics.Recipient(&policy.Decision{
 		Result: &verify.Result{Verdict: verify.Undeliverable, Reason: verify.MailboxUnknown, Cached: true},
 		Shadow: policy.Reject,
 	}, false, esmtp.Reply{Code: 550})
-	s.metrics.Recipient(policy.Decision{Result: &verify.Result{}}, false, esmtp.Reply{})
+	s.metrics.Recipient(&policy.Decision{Result: &verify.Result{}}, false, esmtp.Reply{})
 	s.metrics.Reload(true)
 	s.metrics.Reload(false)
 	return s
