@@ -4,9 +4,12 @@
 // the mail itself does not come through here. When the server is down Postfix can go on without it,
 // and unlike a proxy it learns the login of the client.
 //
+//	smtpd_relay_restrictions = permit_mynetworks, permit_sasl_authenticated, reject
 //	smtpd_recipient_restrictions =
-//	    permit_mynetworks, reject_unauth_destination,
-//	    check_policy_service { inet:127.0.0.1:10040, timeout=10s, default_action=DUNNO }
+//	    check_policy_service { inet:127.0.0.1:10031, timeout=10s, default_action=DUNNO }
+//
+// A permit_mynetworks before check_policy_service would leave out the very clients whose mail goes
+// to the Internet: what they may do belongs into smtpd_relay_restrictions.
 //
 // # Protocol
 //

@@ -102,6 +102,36 @@ func TestShadow(t *testing.T) {
 	})
 }
 
+// TestHeaders: the fields that rules add, one an answer and each once a message.
+func TestHeaders(t *testing.T) {
+	inBubble(t, policyd.Config{}, policy.Config{Rules: []policy.Rule{
+		{Name: "one", When: "true", Action: "continue", Header: "X-One: 1"},
+		{Name: "two", When: `recipient.domain == "example.net"`, Action: "continue", Header: "X-Two: {sender}"},
+	}}, func(d *door) {
+		p := d.connect()
+		p.say(rcpt("1", "bob@example.net"), "PREPEND X-One: 1")
+		p.say(rcpt("1", "unknown@example.net"), "550 5.1.1 ")
+		p.say(rcpt("1", "ann@example.net"), "PREPEND X-Two: anna@example.org")
+		p.say(rcpt("1", "tom@example.net"), "DUNNO")
+		p.say(rcpt("2", "bob@example.net"), "PREPEND X-One: 1")
+		p.say(ask("DATA", "2", "bob@example.net"), "PREPEND X-Two: anna@example.org")
+		p.say(ask("DATA", "2", "bob@example.net"), "DUNNO")
+		p.say(rcpt("3", "bob@example.net"), "PREPEND X-One: 1")
+		p.say(ask("END-OF-MESSAGE", "3", ""), "DUNNO")
+		p.say(rcpt("4", "bob@example.net"), "PREPEND X-One: 1")
+		p.send(rcpt("5", "slow@example.net") + ask("DATA", "5", "") + rcpt("5", "bob@example.net"))
+		p.want("PREPEND X-One: 1")
+		p.want("PREPEND X-Two: anna@example.org")
+		p.want("DUNNO")
+		if n := d.logged("level=WARN", "header fields were not added", "fields=1", "hint="); n != 2 {
+			t.Errorf("%d lines of fields that were not added:\n%s", n, d.log)
+		}
+		if n := d.events.count("recipient bob@example.net accept prepend"); n != 4 {
+			t.Errorf("%d events: %q", n, d.events.all)
+		}
+	})
+}
+
 // TestPipelined: a hundred and more requests in one write are decided side by side and answered in
 // order, in few writes.
 func TestPipelined(t *testing.T) {

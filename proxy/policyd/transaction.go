@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,6 +39,10 @@ type transaction struct {
 // maxKnown bounds what a transaction keeps of its recipients for Hooks.Relayed: Postfix takes 1000 by
 // default (smtpd_recipient_limit).
 const maxKnown = 1000
+
+// maxFields bounds the header fields that the rules of all recipients of a message add to it, as in
+// package proxy.
+const maxFields = 32
 
 // identity is what the requests of one message have in common.
 var identity = [...]attribute{
@@ -151,7 +156,8 @@ func (c *conn) begin(r *request, key uint64) *transaction {
 	}
 	mail.Size, mail.HasSize = r.size, r.size > 0
 	tx.decide = policy.Transaction{
-		Session: c.id, ID: c.id + "-" + strconv.Itoa(c.n), Client: clientOf(r), Mail: mail,
+		Session: c.id, ID: c.id + "-" + strconv.Itoa(c.n), Door: policy.DoorPolicyd,
+		Client: clientOf(r), Mail: mail,
 		Budget: verify.NewBudget(st.budget, maxBehind),
 	}
 	return tx
@@ -254,6 +260,11 @@ func (tx *transaction) count(d *policy.Decision, keep bool) {
 		tx.deferred++
 	case policy.Accept, policy.Continue:
 		tx.accepted++
+		for _, field := range d.Headers {
+			if len(tx.fields) < maxFields && !slices.Contains(tx.fields, field) {
+				tx.fields = append(tx.fields, field)
+			}
+		}
 		if keep && d.Result != nil && len(tx.known) < maxKnown {
 			tx.known = append(tx.known, new(*d.Result))
 		}
