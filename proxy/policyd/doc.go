@@ -6,7 +6,7 @@
 //
 //	smtpd_relay_restrictions = permit_mynetworks, permit_sasl_authenticated, reject
 //	smtpd_recipient_restrictions =
-//	    check_policy_service { inet:127.0.0.1:10031, timeout=10s, default_action=DUNNO }
+//	    check_policy_service { inet:127.0.0.1:10040, timeout=10s, default_action=DUNNO }
 //
 // A permit_mynetworks before check_policy_service would leave out the very clients whose mail goes
 // to the Internet: what they may do belongs into smtpd_relay_restrictions.
