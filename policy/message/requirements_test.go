@@ -137,6 +137,14 @@ var requirements = []change{
 		replace: []string{"News <news@example.com>", "a@example.com, b@example.com"},
 	},
 	{
+		name: "several authors of several domains, not in bulk", // DMARC does not apply
+		replace: []string{
+			"News <news@example.com>", "a@example.com, b@example.org\nSender: a@example.com",
+			"List-Unsubscribe: <mailto:leave@example.com>,\n <https://example.com/leave/4711>\n", "",
+			"List-Unsubscribe-Post: List-Unsubscribe=One-Click\n", "", "List-Id: News <news.example.com>\n", "",
+		},
+	},
+	{
 		name: "another address shown", check: "from", reply: "550 5.7.1 ", has: "service@example.org",
 		replace: []string{"News <", `"service@example.org" <`},
 	},
@@ -184,6 +192,12 @@ var requirements = []change{
 	{
 		name: "another key", check: "dkim", reply: "550 5.7.20 ", has: "or the key is another one",
 		sign: func(o *dkim.SignOptions) { o.Signer = otherKey() },
+	},
+	{
+		name: "gmail: key below 1024 bits", check: "dkim", reply: "550 5.7.20 ",
+		has:  "shorter than 1024 bits: short._domainkey.example.com",
+		sign: func(o *dkim.SignOptions) { o.Selector = "short" },
+		zone: []string{shortKeyRecord("short._domainkey.example.com")},
 	},
 	{
 		name: "expired", check: "dkim", reply: "550 5.7.20 ", has: "expired",

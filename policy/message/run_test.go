@@ -304,3 +304,58 @@ func TestNothingToCheck(t *testing.T) {
 	}
 	run.Close()
 }
+
+// TestReconfigure: a wrong configuration changes nothing, and a message keeps the one it began with.
+func TestReconfigure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		resolver, _ := resolver(t, zone(t)...)
+		checker := newChecker(t, config(Reject), resolver, nil)
+		if checker.Reconfigure(Config{Position: "before"}) == nil {
+			t.Error("a wrong position is taken")
+		}
+		octets := wire(newsletter(time.Now()))
+		run := checker.Begin(envelope(t))
+		if err := checker.Reconfigure(config(Warn)); err != nil {
+			t.Fatal(err)
+		}
+		run.Write(octets)
+		if report := run.Finish(context.Background()); report.Action != ActionReject {
+			t.Errorf("%s", details(report))
+		}
+		if report := check(t, checker, envelope(t), octets, 99); report.Action != ActionPass {
+			t.Errorf("%s", details(report))
+		}
+	})
+}
+
+// TestReplies: whatever a message has in it, replies and findings are short lines of printable ASCII.
+func TestReplies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		resolver, _ := resolver(t, zone(t)...)
+		checker := newChecker(t, config(Reject), resolver, nil)
+		nasty := "\x1b[31m\u202eevil\x7f\xff\"<>%s" + strings.Repeat("x", 300)
+		for _, message := range []string{
+			"From: \"" + nasty + "@example.org\" <a@example.com>\r\n\r\n",
+			"From: a@" + nasty + "\r\n\r\n",
+			"From: a@" + strings.Repeat("long.", 45) + "example\r\n\r\n",
+			"DKIM-Signature: v=1; a=rsa-sha256; d=" + nasty + "; s=" + nasty + "; h=from; bh=AAAA; b=AAAA\r\n" +
+				"From: a@example.com\r\n\r\n",
+			"List-Unsubscribe: <" + nasty + ">\r\n" + nasty + "\r\n\r\n",
+		} {
+			report := check(t, checker, envelope(t), []byte(message), 1000)
+			if report.Action != ActionReject {
+				t.Errorf("%q passes", message)
+			}
+			for _, f := range report.Findings {
+				for _, text := range append(f.Reply.Lines, f.Detail) {
+					if len(text) > 506 || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
+						t.Errorf("%q", text)
+					}
+				}
+				if !strings.HasSuffix(f.Reply.Text(), "(ref "+report.Ref+")") {
+					t.Errorf("%q has no reference", f.Reply)
+				}
+			}
+		}
+	})
+}
