@@ -62,10 +62,11 @@ func (t *tally) roll(step int64) {
 	t.bad.roll(step)
 }
 
-func (t *tally) add(step int64, invalid bool) {
-	t.all.add(step)
+// add counts a verdict now, to which the tally is rolled.
+func (t *tally) add(invalid bool) {
+	t.all.add()
 	if invalid {
-		t.bad.add(step)
+		t.bad.add()
 	}
 }
 
@@ -148,7 +149,9 @@ func (b *breaker) judge(h *Hygiene) finding {
 			l = warn
 		}
 		if l > worst.level {
-			worst = finding{level: l, window: hour + unit(i), bad: t.bad.sum, all: t.all.sum, surely: surely}
+			worst = finding{
+				level: l, window: hour + unit(i), bad: t.bad.sum, all: t.all.sum, surely: surely,
+			}
 		}
 	}
 	return worst
@@ -184,10 +187,10 @@ func (b *breaker) checked(p *plan, c clock, h uint64, invalid bool) (Change, boo
 	}
 	b.roll(c)
 	if inHour {
-		b.hour.add(c.step[hour], invalid)
+		b.hour.add(invalid)
 	}
 	if inDay {
-		b.day.add(c.step[day], invalid)
+		b.day.add(invalid)
 	}
 	if b.trial {
 		b.tried++

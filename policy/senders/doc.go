@@ -60,8 +60,8 @@
 // for an hour. Then 20 recipients pass as a trial (20 more each 10 minutes, as long as fewer
 // verdicts came of them). If so many of them are invalid that the share surely is above that of
 // throttle, of 20 these are 3, the hour begins again; if not, everything is forgotten and the
-// sender is free. A sender that sends nothing for a day is free, too. An administrator ends a state with
-// [Table.Release], which forgets what was counted and gives a grace of an hour: what comes is
+// sender is free. A sender that sends nothing for a day is free, too. An administrator ends a state
+// by [Table.Release], which forgets what was counted and gives a grace of an hour: what comes is
 // counted, but no more than warned about. Then it is judged by that.
 //
 // # State
@@ -74,13 +74,15 @@
 //
 // # Limits of the package
 //
-// At most MaxKeys keys are known (each login, sender, domain, client that a limit names, each
-// sender): 100,000 unless configured. A key costs about 700 octets, a sender 500 more for the
-// breaker, 512 for the recipients that are remembered, and, if hundreds of them are invalid, up to
-// 2 KiB (more with a higher Distinct: 16 to 32 octets for each). When there are too many keys,
-// the least recently active goes, and one that is throttled or held only if there are no others.
-// Keys are spread over 64 parts that are full each on its own, so that this starts a few per cent
-// earlier. Who is not active for 26 hours is forgotten.
+// At most MaxKeys keys are known: each sender, and each login, address, domain and client that is
+// in a limit; 100,000 unless configured. A key takes about 600 octets, a sender 400 more for the
+// breaker, up to 1 KiB for the recipients that are remembered (128 of them), and 2 KiB if hundreds
+// of them are invalid; with a Distinct above 128, 16 to 32 octets for each of it. So 100,000 busy
+// senders take 200 MB.
+//
+// When there are too many keys the least recently active goes, and one that is throttled or held
+// only if there are no others. Keys are spread over 64 parts, each of which is full on its own, so
+// that this begins a few per cent earlier. Who is not active for 26 hours is forgotten.
 //
 // A sender without a login can change its domain and its address, and is then another sender. Limits
 // by client bound that. The state is that of one process; gates do not share it.

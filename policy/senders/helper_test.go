@@ -17,27 +17,38 @@ func enforce() Config { return Config{Hygiene: Hygiene{Mode: "enforce"}} }
 // start is a time at the beginning of a step of each window.
 func start() time.Time { return time.Date(2026, 3, 4, 0, 0, 0, 0, time.UTC) }
 
-func newTable(t testing.TB, cfg Config, dir *durable.Dir) *Table {
-	t.Helper()
+// newTable is a table for tests that give the time themselves: nothing sweeps it, nothing saves it.
+func newTable(tb testing.TB, cfg Config) *Table {
+	tb.Helper()
+	table, err := open(cfg, nil, start())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return table
+}
+
+// runTable is a table by the clock of the test.
+func runTable(tb testing.TB, cfg Config, dir *durable.Dir) *Table {
+	tb.Helper()
 	table, err := New(cfg, dir)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := table.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return table
 }
 
-func openDir(t testing.TB, path string) *durable.Dir {
-	t.Helper()
+func openDir(tb testing.TB, path string) *durable.Dir {
+	tb.Helper()
 	dir, err := durable.Open(path)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = dir.Close() })
+	tb.Cleanup(func() { _ = dir.Close() })
 	return dir
 }
 

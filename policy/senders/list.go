@@ -28,10 +28,11 @@ func (t *Table) Counters(id Identity, now time.Time) Counters {
 	if !known {
 		return none
 	}
-	s := &t.shards[t.shardOf(k)]
+	hash := t.hash(k)
+	s := t.shard(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a := s.accounts[k]
+	a := s.known(k, hash)
 	if a == nil {
 		return none
 	}
@@ -80,31 +81,56 @@ type Status struct {
 	// so many of them invalid.
 	Trial                     bool
 	TrialChecked, TrialFailed int
+
+	level level // of State
 }
 
 // List returns the senders that are known, the worst first: by state, by the share of invalid
 // recipients in the worse window, by recipients in a day, by key. It is cut behind most; 0 for all.
 func (t *Table) List(now time.Time, most int) []Status {
-	if t == nil {
+	if t == nil || t.Len() == 0 {
 		return nil
 	}
 	p, c := t.plan.Load(), clockAt(now)
 	var list []Status
 	for i := range t.shards {
 		list = t.shards[i].list(list, p, c)
+		if most > 0 && len(list) > 2*most+shardCount { // so as not to hold them all
+			list = sorted(list, most)
+		}
 	}
-	slices.SortFunc(list, func(a, b Status) int {
-		return cmp.Or(
-			cmp.Compare(slices.Index(stateNames, b.State), slices.Index(stateNames, a.State)),
-			cmp.Compare(max(b.Hour.Surely, b.Day.Surely), max(a.Hour.Surely, a.Day.Surely)),
-			cmp.Compare(b.RecipientsDay, a.RecipientsDay),
-			cmp.Compare(a.Key, b.Key),
-		)
-	})
-	if most > 0 && len(list) > most {
-		list = slices.Clone(list[:most]) // the rest may go
+	return sorted(list, most)
+}
+
+// sorted is list, the worst first, cut behind most.
+func sorted(list []Status, most int) []Status {
+	order := make([]*Status, len(list)) // a Status is large
+	for i := range list {
+		order[i] = &list[i]
 	}
-	return list
+	slices.SortFunc(order, worse)
+	if most > 0 && len(order) > most {
+		order = order[:most]
+	}
+	cut := make([]Status, len(order))
+	for i, st := range order {
+		cut[i] = *st
+	}
+	return cut
+}
+
+// worse is the order of List.
+func worse(a, b *Status) int {
+	if a.level != b.level {
+		return int(b.level - a.level)
+	}
+	if n := cmp.Compare(max(b.Hour.Surely, b.Day.Surely), max(a.Hour.Surely, a.Day.Surely)); n != 0 {
+		return n
+	}
+	if a.RecipientsDay != b.RecipientsDay {
+		return b.RecipientsDay - a.RecipientsDay
+	}
+	return cmp.Compare(a.Key, b.Key)
 }
 
 // States returns how many senders are in each state, for metrics. All states are in it.
@@ -125,9 +151,9 @@ func (t *Table) States() map[State]int {
 func (s *shard) states(n map[State]int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for k, a := range s.accounts {
+	for _, a := range s.accounts {
 		switch {
-		case k.kind != login && k.kind != pair:
+		case a.key.kind != login && a.key.kind != pair:
 		case a.breaker == nil:
 			n[StateOK]++
 		default:
@@ -140,8 +166,8 @@ func (s *shard) states(n map[State]int) {
 func (s *shard) list(list []Status, p *plan, c clock) []Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for k, a := range s.accounts {
-		if k.kind == login || k.kind == pair {
+	for _, a := range s.accounts {
+		if a.key.kind == login || a.key.kind == pair {
 			a.refresh(p, c)
 			list = append(list, a.status(p, c))
 		}
@@ -159,7 +185,7 @@ func (a *account) status(p *plan, c clock) Status {
 	if b == nil || !p.watching {
 		return st
 	}
-	st.Hour, st.Day = b.hour.checks(), b.day.checks()
+	st.level, st.Hour, st.Day = b.level, b.hour.checks(), b.day.checks()
 	st.Since, st.Why = time.Unix(b.since, 0), b.why
 	if b.level > warn && ahead(b.until, c) {
 		st.Until = time.Unix(b.until, 0)

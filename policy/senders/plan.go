@@ -85,7 +85,7 @@ func compile(cfg Config) (*plan, error) {
 	f := &faults{index: -1}
 	if n := cfg.MaxKeys; n != 0 && (n < leastKeys || n > mostKeys) {
 		f.add("max_keys", fmt.Sprintf("%d is not between %d and %d", n, leastKeys, mostKeys),
-			"a key costs about 1 KiB")
+			"a busy sender takes about 2 KiB")
 	}
 	if len(cfg.Limits) > mostLimits {
 		f.add("limits", fmt.Sprintf("%d limits, at most %d", len(cfg.Limits), mostLimits),
@@ -159,7 +159,7 @@ func (p *plan) addRule(r rule) {
 // windows are rolled to now.
 func (r *rule) refuses(a *account, c clock) time.Duration {
 	if r.cell >= 0 {
-		_, wait, _ := r.rate.Next(arrival(a.cells[r.cell], c, r.rate), c.time(), 1)
+		_, wait, _ := r.rate.Next(arrival(a.cells[r.cell].at, c, r.rate), c.time(), 1)
 		return wait
 	}
 	most := uint32(r.spec.most - 1) //nolint:gosec // at most mostNumber
@@ -171,7 +171,7 @@ func (r *rule) count(a *account, c clock) {
 	if r.cell < 0 {
 		return
 	}
-	if next, _, ok := r.rate.Next(arrival(a.cells[r.cell], c, r.rate), c.time(), 1); ok {
-		a.cells[r.cell] = next.UnixNano()
+	if next, _, ok := r.rate.Next(arrival(a.cells[r.cell].at, c, r.rate), c.time(), 1); ok {
+		a.cells[r.cell].at = next.UnixNano()
 	}
 }

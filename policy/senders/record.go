@@ -64,12 +64,12 @@ func (a *account) record(c clock) record {
 		Messages:   newCountsRecord(&a.counts[messages], c),
 		Recipients: newCountsRecord(&a.counts[recipients], c),
 	}
-	for i, at := range a.cells {
-		if at > c.now {
+	for _, cell := range a.cells {
+		if cell.at > c.now {
 			if r.Cells == nil {
 				r.Cells = make(map[string]int64)
 			}
-			r.Cells[a.cellFor[i]] = at
+			r.Cells[cell.limit] = cell.at
 		}
 	}
 	if b := a.breaker; b != nil {
@@ -132,7 +132,7 @@ func (r *record) account(p *plan, c clock) (*account, error) {
 		}
 	}
 	for name, at := range r.Cells {
-		a.cellFor, a.cells = append(a.cellFor, name), append(a.cells, max(at, 0))
+		a.cells = append(a.cells, cell{limit: name, at: max(at, 0)})
 	}
 	a.refresh(p, c)
 	if r.Hygiene != nil {

@@ -49,7 +49,7 @@ func (t *Table) save() error {
 	log := t.plan.Load().log
 	if err := t.dir.Write(fileName, t.writeTo); err != nil {
 		if !t.saver.failing {
-			log.Error("the state of senders cannot be saved; a restart would begin with the last that was",
+			log.Error("the state of senders cannot be saved; a restart would use the last that was",
 				"file", t.dir.Path(fileName), "error", err)
 		}
 		t.saver.failing = true
@@ -70,8 +70,8 @@ func (s *shard) clean() (dirty bool) {
 	return dirty
 }
 
-// writeTo writes the file, a shard at a time, so that memory and the time that a lock is held do not
-// grow with the table.
+// writeTo writes the file, a shard at a time, so that memory and the time for which a lock is held
+// stay small.
 func (t *Table) writeTo(w io.Writer) error {
 	now := time.Now()
 	c, enc := clockAt(now), json.NewEncoder(w)
@@ -136,21 +136,15 @@ func (t *Table) restore(p *plan, now time.Time) {
 		return cmp.Compare(a.active, b.active)
 	})
 	for _, a := range list {
-		t.shards[t.shardOf(a.key)].restore(p, a)
+		a.hash = t.hash(a.key)
+		t.shard(a.hash).restore(p, a)
 	}
 }
 
 func (s *shard) restore(p *plan, a *account) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old := s.accounts[a.key]; old != nil {
-		s.remove(old)
-	}
-	for len(s.accounts) >= p.perShard {
-		s.evict()
-	}
-	s.accounts[a.key] = a
-	s.place(a)
+	s.add(p, a)
 	s.dirty = false
 }
 

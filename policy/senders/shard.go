@@ -52,31 +52,37 @@ func senderKey(text string) key {
 // shard is a part of the table.
 type shard struct {
 	mu       sync.Mutex
-	accounts map[key]*account
-	quiet    chain // accounts, by their activity
-	kept     chain // those that are throttled or held
-	dirty    bool  // something was counted since the last save
+	accounts map[uint64]*account // by Table.hash of the key
+	quiet    chain               // accounts, by their activity
+	kept     chain               // those that are throttled or held
+	dirty    bool                // something was counted since the last save
+}
+
+// cell is the state of a limit with a burst.
+type cell struct {
+	limit string // its rule.cellName
+	at    int64  // arrival time, nanoseconds since 1970
 }
 
 // account is what is known about one key. The shard's lock guards it.
 type account struct {
 	key     key
+	hash    uint64
 	active  int64 // seconds since 1970
 	counts  [measures][units]window
-	cells   []int64  // arrival times of the limits with a burst, nanoseconds since 1970
-	cellFor []string // what they are for: the plan's cells when the account was used last
+	cells   []cell   // for the plan's limits with a burst
 	breaker *breaker // nil: no verdict was used yet
 
 	chain        *chain
 	newer, older *account
 }
 
-// count notes a recipient, and with it a message if it is the first.
-func (a *account) count(c clock, message bool) {
+// count notes a recipient, and with it a message if it is the first. The windows are rolled to now.
+func (a *account) count(message bool) {
 	for u := range units {
-		a.counts[recipients][u].add(c.step[u])
+		a.counts[recipients][u].add()
 		if message {
-			a.counts[messages][u].add(c.step[u])
+			a.counts[messages][u].add()
 		}
 	}
 }
@@ -89,16 +95,19 @@ func (a *account) refresh(p *plan, c clock) {
 		}
 	}
 	want := p.cells[a.key.kind]
-	if len(want) == len(a.cellFor) && (len(want) == 0 || &want[0] == &a.cellFor[0]) {
+	if slices.EqualFunc(a.cells, want, func(have cell, name string) bool { return have.limit == name }) {
 		return
 	}
-	cells := make([]int64, len(want))
+	cells := make([]cell, len(want))
 	for i, name := range want {
-		if old := slices.Index(a.cellFor, name); old >= 0 {
-			cells[i] = a.cells[old]
+		cells[i].limit = name
+		for _, old := range a.cells {
+			if old.limit == name {
+				cells[i].at = old.at
+			}
 		}
 	}
-	a.cells, a.cellFor = cells, want
+	a.cells = cells
 }
 
 // idle reports whether a has not been active for long, and nothing of it matters any more.
@@ -106,8 +115,8 @@ func (a *account) idle(c clock) bool {
 	if a.breaker != nil && a.breaker.level != ok {
 		return false
 	}
-	for _, at := range a.cells {
-		if at > c.now && at-c.now < int64(48*time.Hour) { // the longest burst takes a day
+	for _, cell := range a.cells {
+		if cell.at > c.now && cell.at-c.now < int64(48*time.Hour) { // the longest burst takes a day
 			return false
 		}
 	}
@@ -150,23 +159,40 @@ func (a *account) unlink() {
 	a.chain, a.newer, a.older = nil, nil, nil
 }
 
-// account finds or makes the account of k, and makes it the latest.
-func (s *shard) account(p *plan, k key, c clock) *account {
-	a := s.accounts[k]
+// known finds the account of k.
+func (s *shard) known(k key, hash uint64) *account {
+	if a := s.accounts[hash]; a != nil && a.key == k {
+		return a
+	}
+	return nil
+}
+
+// account finds or makes the account of k, and makes it the latest. Its windows may be old.
+func (s *shard) account(p *plan, k key, hash uint64, c clock) *account {
+	a := s.known(k, hash)
 	if a == nil {
-		for len(s.accounts) >= p.perShard {
-			s.evict()
-		}
 		// What k is cut from, such as a whole request, must not stay in memory with it.
 		k.name, k.domain = strings.Clone(k.name), strings.Clone(k.domain)
-		a = &account{key: k}
-		s.accounts[k] = a
+		a = &account{key: k, hash: hash}
+		s.add(p, a)
 	}
 	a.active = max(a.active, c.sec)
-	a.refresh(p, c)
 	s.place(a)
 	s.dirty = true
 	return a
+}
+
+// add makes room for a new account, and puts it in its place. Another key with the same hash, which
+// hardly ever exists, is forgotten.
+func (s *shard) add(p *plan, a *account) {
+	if old := s.accounts[a.hash]; old != nil {
+		s.remove(old)
+	}
+	for len(s.accounts) >= p.perShard {
+		s.evict()
+	}
+	s.accounts[a.hash] = a
+	s.place(a)
 }
 
 // place puts a at the front of the chain for its state.
@@ -189,7 +215,7 @@ func (s *shard) evict() {
 
 func (s *shard) remove(a *account) {
 	a.unlink()
-	delete(s.accounts, a.key)
+	delete(s.accounts, a.hash)
 	s.dirty = true
 }
 
@@ -199,34 +225,49 @@ func (s *shard) len() int {
 	return len(s.accounts)
 }
 
-// sweep is the shard's part of Table.sweep.
+// sweep lets happen what time alone brings, and forgets who was idle for long.
 func (s *shard) sweep(p *plan, c clock) (changes []Change) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, a := range s.accounts {
-		if b := a.breaker; b != nil {
-			change, changed := b.settle(p, c)
-			if !p.watching && !changed {
-				changed = b.level != ok
-				change = b.end(c, "list hygiene is off")
-			}
-			if !p.watching {
-				a.breaker = nil
-			}
-			if changed {
+		if a.breaker != nil {
+			if change, changed := a.breaker.settle(p, c); changed {
 				changes = append(changes, change.of(a.key))
-				s.dirty = true
-				if a.chain == &s.kept { // whatever ends by time ends there
-					s.quiet.touch(a)
-				}
+				s.free(a)
 			}
 		}
 		if a.idle(c) {
 			s.remove(a)
 		}
 	}
-	for len(s.accounts) > p.perShard { // fewer are allowed than before
+	return changes
+}
+
+// adapt brings the shard to a new plan: a breaker that is off lets go, and if fewer keys are
+// allowed than before some are forgotten.
+func (s *shard) adapt(p *plan, c clock) (changes []Change) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.accounts {
+		if a.breaker == nil || p.watching {
+			continue
+		}
+		if a.breaker.level != ok {
+			changes = append(changes, a.breaker.end(c, "list hygiene is off").of(a.key))
+		}
+		a.breaker = nil
+		s.free(a)
+	}
+	for len(s.accounts) > p.perShard {
 		s.evict()
 	}
 	return changes
+}
+
+// free moves a, whose state has ended without its doing, out of those that are kept.
+func (s *shard) free(a *account) {
+	if a.chain == &s.kept {
+		s.quiet.touch(a)
+	}
+	s.dirty = true
 }

@@ -30,6 +30,16 @@ type Table struct {
 // error is ConfigErrors. A file that cannot be read is reported in the log and keeps nothing up.
 // New starts a goroutine, which Close ends.
 func New(cfg Config, dir *durable.Dir) (*Table, error) {
+	t, err := open(cfg, dir, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	go t.run()
+	return t, nil
+}
+
+// open is New without the goroutine.
+func open(cfg Config, dir *durable.Dir, now time.Time) (*Table, error) {
 	p, err := compile(cfg)
 	if err != nil {
 		return nil, err
@@ -39,10 +49,9 @@ func New(cfg Config, dir *durable.Dir) (*Table, error) {
 	}
 	t.plan.Store(p)
 	for i := range t.shards {
-		t.shards[i].accounts = make(map[key]*account)
+		t.shards[i].accounts = make(map[uint64]*account)
 	}
-	t.restore(p, time.Now())
-	go t.run()
+	t.restore(p, now)
 	return t, nil
 }
 
@@ -57,7 +66,10 @@ func (t *Table) Reconfigure(cfg Config) error {
 	t.changing.Lock()
 	defer t.changing.Unlock()
 	t.plan.Store(p)
-	t.sweep(time.Now())
+	c := clockAt(time.Now())
+	for i := range t.shards {
+		t.tell(p, t.shards[i].adapt(p, c)...)
+	}
 	return nil
 }
 
@@ -91,11 +103,13 @@ func (t *Table) run() {
 	}
 }
 
-// sweep ends states whose time is over, and forgets who was idle for long.
+// sweep ends states whose time is over, and forgets who was idle for long. What a call that was
+// under way has counted by the plan before is adapted here, too.
 func (t *Table) sweep(now time.Time) {
 	p, c := t.plan.Load(), clockAt(now)
 	for i := range t.shards {
 		t.tell(p, t.shards[i].sweep(p, c)...)
+		t.tell(p, t.shards[i].adapt(p, c)...)
 	}
 }
 
@@ -124,7 +138,7 @@ func (t *Table) tell(p *plan, changes ...Change) {
 type parties struct {
 	keys  [kinds]key
 	used  [kinds]bool
-	shard [kinds]int
+	hash  [kinds]uint64 // of the keys
 	found [kinds]*account
 	who   kind   // the account of the breaker: login or pair; used tells if there is one
 	locks uint64 // the shards, a bit each
@@ -139,8 +153,8 @@ func (t *Table) identify(p *plan, id Identity, s *parties) {
 	s.use(p, client, id.Client)
 	for k, used := range s.used {
 		if used {
-			s.shard[k] = t.shardOf(s.keys[k])
-			s.locks |= 1 << s.shard[k]
+			s.hash[k] = t.hash(s.keys[k])
+			s.locks |= 1 << (s.hash[k] % shardCount)
 		}
 	}
 }
@@ -162,9 +176,16 @@ func whoIs(id Identity) (k key, known bool) {
 	return k, k.name != "" || k.domain != ""
 }
 
-func (t *Table) shardOf(k key) int {
-	return int(maphash.Comparable(t.seed, k) % shardCount)
+// hash is what k has its place by; maphash.Comparable takes three times as long.
+func (t *Table) hash(k key) uint64 {
+	h := bits.RotateLeft64(maphash.String(t.seed, k.name), 1+int(k.kind))
+	if k.domain != "" {
+		h ^= maphash.String(t.seed, k.domain)
+	}
+	return h
 }
+
+func (t *Table) shard(hash uint64) *shard { return &t.shards[hash%shardCount] }
 
 // lock takes the locks of the parties. All locks of more than one shard are taken here, in the
 // order of the shards, so that nobody waits for another in a circle. With all of them, a recipient
@@ -185,7 +206,8 @@ func (t *Table) unlock(s *parties) {
 func (t *Table) find(p *plan, s *parties, c clock) {
 	for k, used := range s.used {
 		if used {
-			s.found[k] = t.shards[s.shard[k]].account(p, s.keys[k], c)
+			s.found[k] = t.shard(s.hash[k]).account(p, s.keys[k], s.hash[k], c)
+			s.found[k].refresh(p, c)
 		}
 	}
 }

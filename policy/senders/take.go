@@ -83,7 +83,7 @@ func (t *Table) take(id Identity, message, ask bool, now time.Time) Hold {
 	t.find(p, &s, c)
 	change, changed := s.settle(p, c)
 	if changed {
-		t.shards[s.shard[s.who]].place(s.sender())
+		t.shard(s.hash[s.who]).place(s.sender())
 	}
 	r := s.ask(p, c, message, ask)
 	if r.kind == Free {
@@ -118,7 +118,7 @@ func (t *Table) look(p *plan, s *parties, c clock) {
 			continue
 		}
 		copied := &account{key: s.keys[k]}
-		if a := t.shards[s.shard[k]].accounts[s.keys[k]]; a != nil {
+		if a := t.shard(s.hash[k]).known(s.keys[k], s.hash[k]); a != nil {
 			*copied = *a
 			copied.chain, copied.newer, copied.older = nil, nil, nil
 			copied.cells = slices.Clone(a.cells)
@@ -146,15 +146,15 @@ func (t *Table) Checked(id Identity, recipient string, invalid bool, now time.Ti
 	if !known {
 		return
 	}
-	h := maphash.String(t.seed, recipient)
-	s := &t.shards[t.shardOf(k)]
+	rcpt, hash := maphash.String(t.seed, recipient), t.hash(k)
+	s := t.shard(hash)
 	s.mu.Lock()
-	a := s.account(p, k, c)
+	a := s.account(p, k, hash, c)
 	if a.breaker == nil {
 		a.breaker = &breaker{since: c.sec}
 	}
 	ended, hasEnded := a.breaker.settle(p, c)
-	change, changed := a.breaker.checked(p, c, h, invalid)
+	change, changed := a.breaker.checked(p, c, rcpt, invalid)
 	if changed || hasEnded {
 		s.place(a)
 	}
@@ -175,9 +175,10 @@ func (t *Table) Release(key string, now time.Time) bool {
 		return false
 	}
 	p, c, k := t.plan.Load(), clockAt(now), senderKey(key)
-	s := &t.shards[t.shardOf(k)]
+	hash := t.hash(k)
+	s := t.shard(hash)
 	s.mu.Lock()
-	a := s.accounts[k]
+	a := s.known(k, hash)
 	if a == nil {
 		s.mu.Unlock()
 		return false
@@ -236,7 +237,7 @@ func (s *parties) ask(p *plan, c clock, message, askBreaker bool) refusal {
 func (s *parties) count(p *plan, c clock, message, asked bool) {
 	for _, a := range s.found {
 		if a != nil {
-			a.count(c, message)
+			a.count(message)
 		}
 	}
 	if a := s.sender(); asked && a != nil && p.holding {

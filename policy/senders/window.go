@@ -63,9 +63,8 @@ func (w *window) roll(step int64) {
 	}
 }
 
-// add counts one event at a step.
-func (w *window) add(step int64) {
-	w.roll(step)
+// add counts one event now, to which the window is rolled.
+func (w *window) add() {
 	if w.sum < mostNumber {
 		w.n[w.at%slots]++
 		w.sum++
