@@ -122,6 +122,14 @@ func (s *settings) names() bool {
 	return s.signatures() || s.any(SPF, DMARCRecord, SenderDomain)
 }
 
+// CheckConfig returns every fault of cfg as ConfigErrors, nil if there is none.
+func CheckConfig(cfg Config) error {
+	if faults := cfg.faults(); len(faults) > 0 {
+		return faults
+	}
+	return nil
+}
+
 func (cfg *Config) faults() ConfigErrors {
 	var faults ConfigErrors
 	add := func(field, name, detail, hint string) {
