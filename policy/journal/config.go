@@ -12,7 +12,7 @@ import (
 const (
 	DefaultRecent       = 10_000
 	DefaultRefusals     = 50_000
-	DefaultMemoryOctets = 48 << 20
+	DefaultMemoryOctets = 64 << 20
 	DefaultQueue        = 8192
 	DefaultMaxSize      = 100 << 20
 	DefaultRotateEvery  = 24 * time.Hour

@@ -11,7 +11,7 @@
 // # Memory
 //
 // The last 10,000 entries are kept, and of what is older the last 50,000 refusals, those that would
-// have been refused in shadow mode and those of the relay among them; all together at most 48 MiB,
+// have been refused in shadow mode and those of the relay among them; all together at most 64 MiB,
 // a segment of 256 KiB more for each of the two. They are kept as the lines of the file, out of the
 // collector's sight. Search and Each read memory, Tail gives what comes from now on, Find looks
 // in memory and then in the files.

@@ -42,11 +42,13 @@ func lineOf(tb testing.TB, it *item, mode string) (string, Entry) {
 // TestEntry: what a decision says is in its line, and comes back from it.
 func TestEntry(t *testing.T) {
 	tx := transaction(t)
-	line, got := lineOf(t, itemOf(tx, refused(t, "bob@example.NET", "KX2M7QRT"),
-		refused(t, "bob@example.NET", "KX2M7QRT").Reply, false), RedactOff)
+	tx.Door = policy.DoorPolicyd
+	d := refused(t, "bob@example.NET", "KX2M7QRT")
+	d.Marks, d.Headers = []string{"risky", "new"}, []string{`X-Rcptgate: "undeliverable"`}
+	line, got := lineOf(t, itemOf(tx, d, d.Reply, false), RedactOff)
 	ms := at.Truncate(time.Millisecond)
 	want := Entry{
-		Version: 1, Time: ms, Kind: KindRecipient, Session: "3F2A", Transaction: "3F2A-1",
+		Version: 1, Time: ms, Kind: KindRecipient, Door: "policyd", Session: "3F2A", Transaction: "3F2A-1",
 		Client: "192.0.2.7", ClientName: "app.example.org", Helo: "app", Login: "news",
 		Sender: "news@shop.example.org", Recipient: "bob@example.net", Action: "reject",
 		Rule: "built-in: proven undeliverable", Ref: "KX2M7QRT",
@@ -56,6 +58,7 @@ func TestEntry(t *testing.T) {
 		MXReply: `550 5.1.1 <bob@example.net>: no such\x1b user`, Label: "mailbox_unknown",
 		Cached: true, Checked: ms.Add(-time.Hour), WaitMS: 1200,
 		Domain: &Domain{AcceptsAll: 0.02, Accepted: 7, Tries: 1, Refused: ms.Add(-time.Hour)},
+		Marks:  []string{"risky", "new"}, Headers: []string{`X-Rcptgate: "undeliverable"`},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
@@ -84,7 +87,7 @@ func TestMessageEntry(t *testing.T) {
 	it.of(transaction(t))
 	_, got := lineOf(t, it, RedactOff)
 	want := Entry{
-		Version: 1, Time: at.Truncate(time.Millisecond), Kind: KindMessage, Session: "3F2A",
+		Version: 1, Time: at.Truncate(time.Millisecond), Kind: KindMessage, Door: "smtp", Session: "3F2A",
 		Transaction: "3F2A-1", Client: "192.0.2.7", ClientName: "app.example.org", Helo: "app",
 		Login: "news", Sender: "news@shop.example.org", Action: "reject", Ref: "AAAA2222",
 		Reply: "550 5.7.1 no",
@@ -112,6 +115,7 @@ func TestRedact(t *testing.T) {
 	d.Result.Reply.Lines = []string{
 		"5.1.1 <robert@example.net>: user ROBERT unknown", "see http://x.test/?u=robert%40example.net",
 	}
+	d.Headers = []string{"X-To: robert@example.net"}
 	m := &Message{
 		Error:    "the relay said: <bounce+token@shop.example.org> is blocked",
 		Findings: []Finding{{Check: "form", Detail: "From: alice@example.org", Reply: d.Reply}},

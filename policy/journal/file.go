@@ -15,9 +15,11 @@ import (
 
 const (
 	maxUnwritten = 4 << 20 // octets that wait for the disk
-	checkEvery   = time.Second
-	cleanEvery   = 10 * time.Minute
-	complainAt   = time.Minute // how often the same trouble is said
+	// keepUnwritten is the room for lines that stays when there are none.
+	keepUnwritten = 1 << 20
+	checkEvery    = time.Second
+	cleanEvery    = 10 * time.Minute
+	complainAt    = time.Minute // how often the same trouble is said
 )
 
 // fileSettings may change while the file is in use.
@@ -251,7 +253,7 @@ func (w *file) flush(now time.Time) {
 	}
 	w.rest = nil
 	w.fault = nil
-	if cap(batch) <= 64<<10 {
+	if cap(batch) <= keepUnwritten {
 		w.spare = batch[:0]
 	}
 }

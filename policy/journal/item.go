@@ -14,6 +14,7 @@ import (
 type item struct {
 	at          time.Time
 	session, id string
+	door        string
 	client      policy.Client
 	sender      esmtp.Address
 	reply       esmtp.Reply
@@ -22,6 +23,7 @@ type item struct {
 	action, shadow policy.Action
 	rule, ref      string
 	shadowReply    esmtp.Reply
+	marks, headers []string
 	relayed        bool
 	asked          bool // the verifier was asked: result
 	result         verify.Result
@@ -41,7 +43,11 @@ func actionOf(r esmtp.Reply) policy.Action {
 }
 
 func (it *item) of(tx *policy.Transaction) {
-	it.session, it.id, it.client, it.sender = tx.Session, tx.ID, tx.Client, tx.Mail.From
+	it.session, it.id, it.door = tx.Session, tx.ID, tx.Door
+	it.client, it.sender = tx.Client, tx.Mail.From
+	if it.door == "" {
+		it.door = policy.DoorSMTP
+	}
 }
 
 func (it *item) decision(d *policy.Decision) {
@@ -50,7 +56,7 @@ func (it *item) decision(d *policy.Decision) {
 		it.action = actionOf(it.reply)
 	}
 	it.rule, it.ref, it.shadowReply = d.Rule, d.Ref, d.ShadowReply
-	it.elapsed = d.Elapsed
+	it.marks, it.headers, it.elapsed = d.Marks, d.Headers, d.Elapsed
 	if d.Result != nil {
 		it.asked, it.result = true, *d.Result
 	}
@@ -88,6 +94,8 @@ func (f *formatter) format(it *item) []byte {
 		kind = KindMessage
 	}
 	l.text("kind", string(kind))
+	f.about(it.recipient, it.sender)
+	l.text("door", it.door)
 	l.text("session", it.session)
 	l.text("transaction", it.id)
 	f.client(&it.client)
@@ -118,9 +126,9 @@ func (f *formatter) address(key string, a esmtp.Address) {
 }
 
 // reply is a reply of anybody, without the addresses that the entry is about.
-func (f *formatter) reply(key string, it *item, r esmtp.Reply) {
+func (f *formatter) reply(key string, r esmtp.Reply) {
 	if !r.IsZero() {
-		f.line.text(key, f.words(r.String(), it.recipient, it.sender))
+		f.line.text(key, f.words(r.String()))
 	}
 }
 
@@ -135,16 +143,35 @@ func (f *formatter) decision(it *item) {
 	}
 	l.text("rule", it.rule)
 	l.text("ref", it.ref)
-	f.reply("reply", it, it.reply)
-	f.reply("shadow_reply", it, it.shadowReply)
+	f.reply("reply", it.reply)
+	f.reply("shadow_reply", it.shadowReply)
 	l.flag("relayed", it.relayed)
+	f.list("marks", it.marks, maxMarks, maxName)
+	f.list("headers", it.headers, maxHeader, maxText)
 	if it.asked {
-		f.result(it, &it.result)
+		f.result(&it.result)
 	}
 	l.number("wait_ms", it.elapsed.Milliseconds())
 }
 
-func (f *formatter) result(it *item, r *verify.Result) {
+// list writes at most n texts.
+func (f *formatter) list(name string, values []string, n, limit int) {
+	if len(values) == 0 {
+		return
+	}
+	l := &f.line
+	l.key(name)
+	l.b = append(l.b, '[')
+	for i, value := range values[:min(n, len(values))] {
+		if i > 0 {
+			l.b = append(l.b, ',')
+		}
+		l.value(f.words(value), limit)
+	}
+	l.b = append(l.b, ']')
+}
+
+func (f *formatter) result(r *verify.Result) {
 	l := &f.line
 	verdict := r.Verdict
 	if verdict == "" {
@@ -158,7 +185,7 @@ func (f *formatter) result(it *item, r *verify.Result) {
 	l.text("provider", r.Provider)
 	l.text("mx", r.MX)
 	l.text("stage", string(r.Stage))
-	f.reply("mx_reply", it, r.Reply)
+	f.reply("mx_reply", r.Reply)
 	l.text("label", string(r.Label))
 	l.flag("catch_all", r.CatchAll)
 	l.flag("cached", r.Cached)
@@ -185,7 +212,7 @@ func (f *formatter) message(it *item) {
 		l.text("action", it.action.String())
 	}
 	l.text("ref", m.Ref)
-	f.reply("reply", it, it.reply)
+	f.reply("reply", it.reply)
 	l.open("message")
 	l.text("outcome", m.Outcome)
 	l.number("octets", m.Octets)
@@ -194,7 +221,7 @@ func (f *formatter) message(it *item) {
 	l.number("refused", int64(m.Refused))
 	l.text("relay", m.Relay)
 	l.text("queue_id", m.QueueID)
-	l.text("error", f.words(m.Error, it.sender))
+	l.text("error", f.words(m.Error))
 	l.text("from_domain", m.FromDomain)
 	l.text("check_action", m.Action)
 	l.number("check_ms", m.Checking.Milliseconds())
@@ -207,19 +234,19 @@ func (f *formatter) message(it *item) {
 			if i > 0 {
 				l.b = append(l.b, ',')
 			}
-			f.finding(it, &m.Findings[i])
+			f.finding(&m.Findings[i])
 		}
 		l.b = append(l.b, ']')
 	}
 	l.close()
 }
 
-func (f *formatter) finding(it *item, found *Finding) {
+func (f *formatter) finding(found *Finding) {
 	l := &f.line
 	l.b = append(l.b, '{')
 	l.cutText("check", found.Check, maxName)
 	l.cutText("level", found.Level, maxName)
-	l.cutText("detail", f.words(found.Detail, it.sender), maxShort)
-	l.cutText("reply", f.words(found.Reply.String(), it.sender), maxShort)
+	l.cutText("detail", f.words(found.Detail), maxShort)
+	l.cutText("reply", f.words(found.Reply.String()), maxShort)
 	l.b = append(l.b, '}')
 }

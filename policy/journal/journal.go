@@ -254,8 +254,8 @@ func (j *Journal) gatherLocked() {
 		j.refusals.expire(before)
 	}
 	clear(batch)
-	if j.spare = batch[:0]; cap(batch) > keepRoom {
-		j.spare = nil
+	if j.spare = batch[:0]; cap(batch) > keepRoom && len(batch) < cap(batch)/4 {
+		j.spare = nil // it was a rush
 	}
 }
 

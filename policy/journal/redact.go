@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"hash"
 	"strings"
 	"unicode/utf8"
 
@@ -29,7 +30,10 @@ const (
 type redactor struct {
 	mode    string
 	secret  []byte
+	mac     hash.Hash // nil until it is needed
 	scratch []byte
+	locals  [][]byte // the local parts that words takes out, escaped and in lower case
+	folded  []byte
 }
 
 // appendAddress appends an address in its normal form, escaped: the local part as it must be
@@ -64,10 +68,14 @@ func (r *redactor) appendAddress(dst []byte, a esmtp.Address) []byte {
 // appendHash appends the first 64 bits of HMAC-SHA256: enough to tell the addresses of one gate
 // apart.
 func (r *redactor) appendHash(dst []byte, s string) []byte {
-	mac := hmac.New(sha256.New, r.secret)
-	_, _ = mac.Write([]byte(s)) // a hash takes everything
-	var sum [sha256.Size]byte
-	return hex.AppendEncode(append(dst, hashMark...), mac.Sum(sum[:0])[:8])
+	if r.mac == nil {
+		r.mac = hmac.New(sha256.New, r.secret)
+	}
+	r.mac.Reset()
+	r.scratch = append(r.scratch[:0], s...)
+	_, _ = r.mac.Write(r.scratch) // a hash takes everything
+	r.scratch = r.mac.Sum(r.scratch[:0])
+	return hex.AppendEncode(append(dst, hashMark...), r.scratch[:8])
 }
 
 // login is a login as it may be written. Many are addresses.
@@ -75,8 +83,10 @@ func (r *redactor) login(login string) string {
 	if login == "" || r.mode == RedactOff {
 		return login
 	}
-	if a, err := esmtp.ParseAddress(login, true); err == nil && a.Domain() != "" {
-		return string(r.appendAddress(nil, a))
+	if strings.Contains(login, "@") {
+		if a, err := esmtp.ParseAddress(login, true); err == nil {
+			return string(r.appendAddress(nil, a))
+		}
 	}
 	if r.mode == RedactHash {
 		return string(r.appendHash(nil, login))
@@ -85,37 +95,86 @@ func (r *redactor) login(login string) string {
 	return login[:n] + "…"
 }
 
+// about sets whose local parts words takes out.
+func (r *redactor) about(addresses ...esmtp.Address) {
+	r.locals = r.locals[:0]
+	if r.mode == RedactOff {
+		return
+	}
+	for _, a := range addresses {
+		if local := a.Local(); local != "" {
+			r.scratch = esmtp.AppendEscaped(r.scratch[:0], local, true)
+			r.locals = append(r.locals, appendLower(nil, string(r.scratch)))
+		}
+	}
+}
+
 // words takes out of a text what may tell a mailbox: everything that looks like an address, and
-// every word that holds the local part of one of those given.
-func (r *redactor) words(text string, about ...esmtp.Address) string {
+// every word that holds one of the local parts that it is about.
+func (r *redactor) words(text string) string {
 	if r.mode == RedactOff || text == "" {
 		return text
 	}
-	words := strings.Split(text, " ")
-	for i, word := range words {
-		folded := strings.ToLower(word)
-		if looksLikeAddress(folded) {
-			words[i] = hidden
-			continue
+	out, changed := r.scratch[:0], false
+	for rest, more := text, true; more; {
+		var word string
+		word, rest, more = strings.Cut(rest, " ")
+		r.folded = appendLower(r.folded[:0], word)
+		tells, all := r.tells(r.folded)
+		switch {
+		case all:
+			return hidden
+		case tells:
+			out, changed = append(out, hidden...), true
+		default:
+			out = append(out, word...)
 		}
-		for _, a := range about {
-			local := strings.ToLower(string(esmtp.AppendEscaped(nil, a.Local(), true)))
-			if strings.Contains(local, " ") {
-				return hidden // words cannot tell where it stands
-			}
-			if holds(folded, local) {
-				words[i] = hidden
-			}
+		if more {
+			out = append(out, ' ')
 		}
 	}
-	return strings.Join(words, " ")
+	if r.scratch = out; !changed {
+		return text
+	}
+	return string(out)
+}
+
+// tells reports whether a word in lower case may tell a mailbox. all: it may stand in more words
+// than one.
+func (r *redactor) tells(word []byte) (tells, all bool) {
+	for _, local := range r.locals {
+		if bytes.IndexByte(local, ' ') >= 0 {
+			return true, true
+		}
+		tells = tells || holds(word, local)
+	}
+	return tells || looksLikeAddress(word), false
+}
+
+func appendLower(dst []byte, s string) []byte {
+	for i := range len(s) {
+		c := s[i]
+		if c >= utf8.RuneSelf {
+			return append(dst[:0], strings.ToLower(s)...)
+		}
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		dst = append(dst, c)
+	}
+	return dst
 }
 
 // looksLikeAddress also knows the @ of URLs, VERP and xtext.
-func looksLikeAddress(word string) bool {
-	for _, at := range []string{"@", "%40", "=40", "+40"} {
-		if strings.Contains(word, at) {
+func looksLikeAddress(word []byte) bool {
+	for i, c := range word {
+		switch c {
+		case '@':
 			return true
+		case '%', '=', '+':
+			if bytes.HasPrefix(word[i+1:], []byte("40")) {
+				return true
+			}
 		}
 	}
 	return false
@@ -123,9 +182,9 @@ func looksLikeAddress(word string) bool {
 
 // holds looks for a local part in a word, for one of up to three letters as the whole word only:
 // "a" is in most words.
-func holds(word, local string) bool {
+func holds(word, local []byte) bool {
 	if len(local) > 3 {
-		return strings.Contains(word, local)
+		return bytes.Contains(word, local)
 	}
-	return local != "" && strings.Trim(word, `<>()[]{}"',;:.!?`) == local
+	return bytes.Equal(bytes.Trim(word, `<>()[]{}"',;:.!?`), local)
 }

@@ -195,9 +195,9 @@ func (r *Report) table(b *strings.Builder, g group) {
 	b.WriteString("\n" + g.title + "\n")
 	tw := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
 	write := func(cells ...string) {
-		_, _ = io.WriteString(tw, strings.Join(cells, "\t")+"\t\n") // a Builder takes everything
+		_, _ = io.WriteString(tw, strings.Join(cells, "\t")+"\n") // a Builder takes everything
 	}
-	write("refused", "for good", "for now", "of decided", "of its own", "of all refused", " ")
+	write("refused", "for good", "for now", "of decided", "of its own", "of all refused", "")
 	rows, rest := g.rows, Row{Name: othersName}
 	if len(rows) > tableRows {
 		for _, row := range rows[tableRows:] {

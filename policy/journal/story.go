@@ -31,11 +31,32 @@ func (j *Journal) Story(ctx context.Context, ref string) (Story, bool) {
 	f := storyFilter(&entry)
 	all := j.Search(f)
 	if j.forgot(&entry) {
-		if filed, _, err := j.Archive().Search(ctx, f); err == nil && len(filed) > len(all) {
-			all = filed
+		if filed, _, err := j.Archive().Search(ctx, f); err == nil {
+			all = merge(all, filed)
 		}
 	}
 	return newStory(entry, all), true
+}
+
+// merge adds to what memory has what only the files have, the newest first.
+func merge(memory, filed []Entry) []Entry {
+	type key struct {
+		at             int64
+		kind           Kind
+		recipient, ref string
+	}
+	of := func(e *Entry) key { return key{e.Time.UnixMilli(), e.Kind, e.Recipient, e.Ref} }
+	known := make(map[key]bool)
+	for i := range memory {
+		known[of(&memory[i])] = true
+	}
+	for i := range filed {
+		if !known[of(&filed[i])] {
+			memory = append(memory, filed[i])
+		}
+	}
+	slices.SortStableFunc(memory, func(a, b Entry) int { return b.Time.Compare(a.Time) })
+	return memory[:min(len(memory), maxStory)]
 }
 
 // forgot reports whether memory no longer has all of the entry's time.
@@ -165,14 +186,18 @@ func (x *explainer) message(e *Entry) {
 		x.line("", prefixed("reply ", c.Reply))
 	}
 	x.head("What to do")
-	switch {
-	case !e.Refused():
+	switch m.Outcome {
+	case "passed":
 		x.say("Nothing: the message was taken.")
-	case refusal(m.CheckAction):
+	case "end_of_message":
+		x.say("Nothing here: Postfix delivers what it took.")
+	case "check_refused", "check_deferred":
 		x.say("Mend what the checks found, above all where the level is defer or reject. A check that")
 		x.say("is too strict for your mail is set to warn or log in [policy.message].")
-	case m.Outcome == "client_lost":
+	case "client_lost":
 		x.say("The client sends it again, or not; nothing was delivered.")
+	case "bad_content", "too_big":
+		x.say("Mend what sends it: the reply says what is wrong.")
 	default:
 		x.say("See the relay's log" + prefixed(" for ", m.QueueID) + ".")
 	}

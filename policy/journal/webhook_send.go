@@ -39,12 +39,12 @@ func (it *item) bounce(source string) []byte {
 	l.open("meta")
 	l.text("ref", it.ref)
 	l.text("rule", it.rule)
-	f.reply("reply", it, it.reply)
+	f.reply("reply", it.reply)
 	f.address("sender", it.sender)
 	l.text("session", it.session)
 	l.text("transaction", it.id)
 	if it.asked {
-		f.result(it, &it.result)
+		f.result(&it.result)
 	}
 	l.close()
 	l.close()

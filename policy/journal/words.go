@@ -132,6 +132,12 @@ func outcomeWords(outcome string) string {
 		return "the relay broke behind the end: it may have the message or not"
 	case "client_lost":
 		return "the client went away in the middle"
+	case "check_refused":
+		return "its checks refused it for good"
+	case "check_deferred":
+		return "its checks refused it for now"
+	case "end_of_message":
+		return "Postfix had all of it"
 	case "bad_content":
 		return "it had a bare CR, a bare LF or NUL"
 	case "too_big":
