@@ -264,11 +264,16 @@ func (k *checker) times() {
 			"shorten relay.timeout, or raise reply_limit here and the client's own "+
 				"(Postfix: smtpd_proxy_timeout)")
 	}
-	if r.DataDoneTimeout >= p.ReplyLimit {
+	wait, with := r.DataDoneTimeout, ""
+	if len(k.MessageConfig().Levels) > 0 {
+		wait += k.Policy.Message.Timeout
+		with = fmt.Sprintf(", with policy.message.timeout (%v),", k.Policy.Message.Timeout)
+	}
+	if wait >= p.ReplyLimit {
 		k.add("relay.data_done_timeout", fmt.Sprintf(
-			"%v is not less than proxy.reply_limit (%v): the client would give up before the answer",
-			r.DataDoneTimeout, p.ReplyLimit), "shorten it, or raise reply_limit here and the client's own "+
-			"(Postfix: smtpd_proxy_timeout)")
+			"%v%s is not less than proxy.reply_limit (%v): the client would give up before the answer",
+			r.DataDoneTimeout, with, p.ReplyLimit), "shorten it, or raise reply_limit here and the "+
+			"client's own (Postfix: smtpd_proxy_timeout)")
 	}
 }
 
@@ -292,24 +297,29 @@ func (k *checker) rules() {
 		return
 	}
 	for _, fault := range faults {
-		key := "policy." + fault.Field
-		problem := fault.Detail
-		if fault.Index >= 0 {
-			key = "policy.rules." + strconv.Itoa(fault.Index)
-			if k.IsSet(key + "." + fault.Field) {
-				key += "." + fault.Field
-			} else {
-				problem = fault.Field + ": " + problem
-			}
+		k.rule(fault)
+	}
+}
+
+// rule puts what the policy says of a rule where the rule stands.
+func (k *checker) rule(fault *policy.RuleError) {
+	key := "policy." + fault.Field
+	problem := fault.Detail
+	if fault.Index >= 0 {
+		key = "policy.rules." + strconv.Itoa(fault.Index)
+		if k.IsSet(key + "." + fault.Field) {
+			key += "." + fault.Field
+		} else {
+			problem = fault.Field + ": " + problem
 		}
-		before := len(k.faults)
-		k.add(key, problem, fault.Hint)
-		if start, ok := k.text[key]; ok && fault.Column > 0 && len(k.faults) > before {
-			added := k.faults[before]
-			added.Line, added.Column = start.line, start.column+fault.Column-1
-			if fault.Row > 1 {
-				added.Line, added.Column = start.line+fault.Row-1, fault.Column
-			}
+	}
+	before := len(k.faults)
+	k.add(key, problem, fault.Hint)
+	if start, ok := k.text[key]; ok && fault.Column > 0 && len(k.faults) > before {
+		added := k.faults[before]
+		added.Line, added.Column = start.line, start.column+fault.Column-1
+		if fault.Row > 1 {
+			added.Line, added.Column = start.line+fault.Row-1, fault.Column
 		}
 	}
 }

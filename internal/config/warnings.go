@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"github.com/rcptgate/rcptgate/policy"
 )
 
 // Warnings lists what works but is probably not meant, in the order of the file. Print them with Error.Warning.
@@ -14,6 +16,7 @@ func (c *Config) Warnings() Errors {
 	k.warnRelay()
 	k.warnVerify()
 	k.warnCache()
+	k.warnPolicy()
 	return k.faults.sorted()
 }
 
@@ -125,5 +128,22 @@ func (k *checker) warnCache() {
 		k.add("verify.cache.negative_refresh_time", fmt.Sprintf(
 			"%v is more than negative_expire_time (%v), which then holds",
 			c.NegativeRefreshTime, c.NegativeExpireTime), "write less than negative_expire_time")
+	}
+}
+
+// warnPolicy names rules that can never decide, and parts of the policy that have nothing to work with.
+func (k *checker) warnPolicy() {
+	for _, fault := range policy.Warnings(k.PolicyConfig()) {
+		k.rule(fault)
+	}
+	if k.Policy.Suppression.Learn == "bounces" && k.Verify.Feedback.RelayLog == "" {
+		k.add("policy.suppression.learn", `is "bounces", but nothing tells of them`,
+			"set verify.feedback.relay_log")
+	}
+	limits := len(k.Policy.Limits) > 0
+	if k.Policy.StateDirectory == "" && (limits || k.Policy.Hygiene.Mode == "enforce" ||
+		k.Policy.Suppression.Learn == "bounces") {
+		k.add("policy.state_directory", "is not set: the suppression list and what is known of senders "+
+			"end with the process", `set it, such as "/var/lib/rcptgate"`)
 	}
 }

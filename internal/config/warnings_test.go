@@ -33,6 +33,18 @@ func TestWarnings(t *testing.T) {
 		"negative refresh": {
 			good + "[verify.cache]\nnegative_refresh_time = \"2d\"", "verify.cache.negative_refresh_time",
 		},
+		"rule behind another": {
+			good + "[[policy.rules]]\nwhen = \"true\"\naction = \"accept\"\n" +
+				"[[policy.rules]]\nwhen = \"size > 5\"\naction = \"reject\"", "policy.rules.1.when",
+		},
+		"learns from nothing": {
+			good + "[policy]\nstate_directory = \"/x\"\nsuppression.learn = \"bounces\"",
+			"policy.suppression.learn",
+		},
+		"limits in memory": {
+			good + "[[policy.limits]]\nname = \"all\"\nper = \"client\"\nmessages = [\"9/hour\"]",
+			"policy.state_directory",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -49,7 +61,7 @@ func TestWarnings(t *testing.T) {
 			}
 			if len(warnings) != 1 || warnings[0].Key != test.key || warnings[0].Fix == "" ||
 				!strings.HasPrefix(warnings[0].Warning(), "f:") ||
-				!strings.Contains(warnings[0].Warning(), ": warning: "+test.key+": ") {
+				!strings.Contains(warnings[0].Warning(), ": warning: "+displayKey(test.key)+": ") {
 				t.Error(warnings)
 			}
 		})
