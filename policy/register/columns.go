@@ -208,8 +208,10 @@ func (s *Suppression) readReason(row *[columnEnd]string, cols columns) error {
 			s.Evidence = text
 		}
 	}
-	if row[colReply] == "" && !cols.has(colReply) {
-		s.Code, s.Enhanced = replyIn(s.Evidence)
+	if !cols.has(colReply) {
+		if s.Reason == HardBounce || s.Reason == Import {
+			s.Code, s.Enhanced = replyIn(s.Evidence)
+		}
 	} else if err := s.readCode(row[colReply], cols); err != nil {
 		return err
 	}

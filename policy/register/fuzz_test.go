@@ -66,9 +66,9 @@ func FuzzCSV(f *testing.F) {
 		var file strings.Builder
 		w := csv.NewWriter(&file)
 		for _, row := range [][]string{
-			{"note", "evidence", "address", "source"},
-			{note, evidence, "a@example.com", source},
-			{"", source, "b@example.com", evidence},
+			{"note", "evidence", "address", "source", "reason"},
+			{note, evidence, "a@example.com", source, "manual"},
+			{"", source, "b@example.com", evidence, "manual"},
 		} {
 			if err := w.Write(row); err != nil {
 				t.Fatal(err)
@@ -92,8 +92,7 @@ func FuzzCSV(f *testing.F) {
 			{Address: "a@example.com", Evidence: evidence, Source: source},
 			{Address: "b@example.com", Evidence: source, Source: evidence},
 		} {
-			s.Reason, s.Created = list[i].Reason, list[i].Created
-			s.Code, s.Enhanced = list[i].Code, list[i].Enhanced
+			s.Created = list[i].Created
 			if s.Source == "" {
 				s.Source = "import"
 			}

@@ -144,6 +144,13 @@ func TestImportFormats(t *testing.T) {
 			skipped: 1, failed: 1, unknown: "uuid name attributes updated_at",
 		},
 		{
+			name: "words that begin with a number",
+			text: "email,reason,detail\nbob@example.com,manual,450 letters from him\n" +
+				"ann@example.com,hard_bounce,450 4.2.2 full\n",
+			want:    []string{"bob@example.com manual  now 450 letters from him"},
+			skipped: 1,
+		},
+		{
 			name: "a spreadsheet in Germany",
 			text: "\ufeffE-Mail;Reason;\r\nbob@example.com;hard bounce;\r\nann@example.com;\"spam\";\r\n",
 			want: []string{"ann@example.com complaint  now ", "bob@example.com hard_bounce  now "}, unknown: "",
