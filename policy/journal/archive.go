@@ -227,7 +227,8 @@ func (m *matcher) memory(view []segment, visit func(*Entry) bool) bool {
 		s := &view[i]
 		for k := len(s.lines) - 1; k >= s.first; k-- {
 			ref := &s.lines[k]
-			if m.Refused && !ref.refused || !m.From.IsZero() && ref.at < m.From.UnixMilli() {
+			if m.Refused && !ref.refused || !m.From.IsZero() && ref.at < m.From.UnixMilli() ||
+				!m.To.IsZero() && ref.at > m.To.UnixMilli() {
 				continue
 			}
 			line := bytes.TrimSuffix(s.data[ref.from:ref.to], []byte("\n"))

@@ -16,7 +16,7 @@ const (
 	DefaultQueue        = 8192
 	DefaultMaxSize      = 100 << 20
 	DefaultRotateEvery  = 24 * time.Hour
-	DefaultKeep         = 14
+	DefaultKeep         = 10
 )
 
 // Config is the journal section of the configuration. The zero value keeps the defaults in memory,

@@ -22,7 +22,7 @@
 // which the clients were answered, or nearly so. Who reads them should pass over fields and kinds
 // that it does not know. Files are for their owner alone (0600) and rotated from here: at 100 MiB,
 // or when the first line is a day old, the file becomes PATH.1, and PATH.1 becomes PATH.2, and so
-// on; 14 are kept. With a retention (Config.MaxAge) rotated files go when their last line is older,
+// on; 10 are kept. With a retention (Config.MaxAge) rotated files go when their last line is older,
 // so that no line lives longer than the retention and the time of one file together; memory goes by
 // the same time. For logrotate instead, set MaxSize and RotateEvery to -1:
 // the file is opened anew within a second of being moved away, or at Reopen; copytruncate works

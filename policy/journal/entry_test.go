@@ -216,6 +216,7 @@ func TestOtherVersions(t *testing.T) {
 // as what was said, escaped and cut.
 func FuzzLine(f *testing.F) {
 	f.Add("helo", "login", "5.1.1 no such user", 550, "rule", 0.5)
+	f.Add("helo", "a@b", "<Robert@example.net>: \u0130 ROBERT=40x robert%40y ok", 450, "rule", 1.0)
 	f.Add("a\"b\\c", "x\x00\n", strings.Repeat("\xff", 3000), -1, "ü\u2028\u202e", 7.0)
 	f.Fuzz(func(t *testing.T, helo, login, said string, code int, rule string, share float64) {
 		tx := transaction(t)
@@ -245,8 +246,14 @@ func FuzzLine(f *testing.F) {
 				t.Fatalf("%q is not printable", field.out)
 			}
 		}
-		for mode := range 2 {
-			lineOf(t, itemOf(tx, d, d.Reply, false), []string{RedactLocal, RedactHash}[mode])
+		// Whatever was said, and however, the mailbox is not in it any more.
+		d.Recipient = address(t, "robert@example.net")
+		for _, mode := range []string{RedactLocal, RedactHash} {
+			_, e := lineOf(t, itemOf(tx, d, d.Reply, false), mode)
+			if told := strings.ToLower(e.MXReply); strings.Contains(told, "robert") ||
+				strings.Contains(told, "@") || strings.Contains(told, "%40") {
+				t.Fatalf("%s: %q became %q", mode, said, e.MXReply)
+			}
 		}
 	})
 }

@@ -193,7 +193,7 @@ func (x *explainer) message(e *Entry) {
 		x.say("Nothing here: Postfix delivers what it took.")
 	case "check_refused", "check_deferred":
 		x.say("Mend what the checks found, above all where the level is defer or reject. A check that")
-		x.say("is too strict for your mail is set to warn or log in [policy.message].")
+		x.say(`is too strict for your mail is set to "warn" or "log" in policy.message.checks.`)
 	case "client_lost":
 		x.say("The client sends it again, or not; nothing was delivered.")
 	case "bad_content", "too_big":
