@@ -75,7 +75,9 @@ func openKept(
 
 // reconfigure takes over cfg. Everything that can fail was tried by check-config's checks and is
 // logged here: mail goes on as before.
-func (k *kept) reconfigure(cfg *config.Config, egress func() []netip.Addr, log *slog.Logger) {
+func (k *kept) reconfigure(
+	cfg *config.Config, names *dns.Resolver, egress func() []netip.Addr, log *slog.Logger,
+) {
 	log = logFor(log, logPolicy)
 	if cfg.Policy.StateDirectory != k.path {
 		log.Warn("policy.state_directory changes when the gate is started again", "directory", k.path)
@@ -86,7 +88,7 @@ func (k *kept) reconfigure(cfg *config.Config, egress func() []netip.Addr, log *
 	}
 	k.register.Reconfigure(cfg.RegisterConfig(log))
 	err = errors.Join(err, k.senders.Reconfigure(k.sendersConfig(cfg, log)),
-		k.checker.Reconfigure(checksOf(cfg, egress)))
+		k.checker.Reconfigure(checksOf(cfg, egress), names))
 	if err != nil {
 		log.Error("a part of the policy keeps its old configuration", "error", err.Error())
 	}

@@ -279,7 +279,7 @@ func (g *gate) adopt(cfg *config.Config, next *gateParts) {
 	old, below := g.parts(), next.verification
 	below.verifier = old.verification.verifier
 	below.settings.Store, below.settings.Settled = g.store, g.kept.settled
-	g.kept.reconfigure(cfg, g.egress, g.log)
+	g.kept.reconfigure(cfg, below.dns, g.egress, g.log)
 	drained := below.verifier.Reconfigure(below.settings, below.hosts, below.pool)
 	g.server.Reconfigure(g.frontConfig(cfg), next.engine, next.relay)
 	g.policyd.Reconfigure(g.policydConfig(cfg), next.engine)

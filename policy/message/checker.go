@@ -38,7 +38,6 @@ type Recipient struct {
 
 // Checker checks messages. It is safe for concurrent use, and a nil *Checker checks nothing.
 type Checker struct {
-	names    *dns.Resolver
 	dir      *durable.Dir
 	log      *slog.Logger
 	settings atomic.Pointer[settings]
@@ -57,10 +56,10 @@ func New(cfg Config, names *dns.Resolver, dir *durable.Dir, log *slog.Logger) (*
 		log = slog.New(slog.DiscardHandler)
 	}
 	c := &Checker{
-		names: names, dir: dir, log: log, spf: newSPFChecker(names),
+		dir: dir, log: log, spf: newSPFChecker(),
 		bulk: bulkTable{counts: make(map[bulkKey]*bulkCount)},
 	}
-	if err := c.Reconfigure(cfg); err != nil {
+	if err := c.Reconfigure(cfg, names); err != nil {
 		return nil, err
 	}
 	if err := c.bulk.load(dir, time.Now()); err != nil {
@@ -71,14 +70,14 @@ func New(cfg Config, names *dns.Resolver, dir *durable.Dir, log *slog.Logger) (*
 	return c, nil
 }
 
-// Reconfigure changes what is checked of messages that begin from now on. The errors are those of
-// New; the old configuration then stays.
-func (c *Checker) Reconfigure(cfg Config) error {
+// Reconfigure changes what is checked of messages that begin from now on, and by which resolver. The
+// errors are those of New; the old configuration then stays.
+func (c *Checker) Reconfigure(cfg Config, names *dns.Resolver) error {
 	s, err := newSettings(cfg)
 	if err != nil {
 		return err
 	}
-	if c.names == nil && s.names() {
+	if s.resolver = names; names == nil && s.names() {
 		return errors.New("message: checks of SPF, DKIM, DMARC and domains need a resolver")
 	}
 	c.settings.Store(s)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rcptgate/rcptgate/internal/dns"
 	"github.com/rcptgate/rcptgate/internal/esmtp"
 )
 
@@ -84,6 +85,8 @@ func (e ConfigErrors) Unwrap() []error {
 type settings struct {
 	Config
 	levels map[Check]Level // without those that are off, or do not apply to the position
+	// resolver is nil only if no check needs it.
+	resolver *dns.Resolver
 }
 
 func newSettings(cfg Config) (*settings, error) {

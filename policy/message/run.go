@@ -83,7 +83,7 @@ func (r *Run) readHeader(excess string) {
 		case r.lexer.headerBare:
 			r.dkimFault = "the header has octets that no header may have"
 		default:
-			r.verifier, r.dkimFault = newVerifier(r.ctx, &r.wg, r.checker.names.TXT, h, r.author.domain())
+			r.verifier, r.dkimFault = newVerifier(r.ctx, &r.wg, r.settings.resolver.TXT, h, r.author.domain())
 		}
 	}
 	r.head = nil
@@ -104,7 +104,7 @@ func (r *Run) beginSPF() {
 	}
 	addrs = append([]netip.Addr(nil), addrs...)
 	r.spf = begin(r.ctx, &r.wg, func(ctx context.Context) spfResult {
-		return r.checker.spf.all(ctx, addrs, s.Helo, domain)
+		return r.checker.spf.all(ctx, s.resolver, addrs, s.Helo, domain)
 	})
 }
 
@@ -129,7 +129,7 @@ func (r *Run) beginDomains() {
 			return
 		}
 		r.domains[domain] = begin(r.ctx, &r.wg, func(ctx context.Context) *mailDomain {
-			return lookDomain(ctx, r.checker.names, domain)
+			return lookDomain(ctx, r.settings.resolver, domain)
 		})
 	}
 	if r.settings.any(SenderDomain, DMARC) {
@@ -159,7 +159,7 @@ func (r *Run) beginWalks() {
 			return
 		}
 		r.walks[domain] = begin(r.ctx, &r.wg, func(ctx context.Context) *walked {
-			return walk(ctx, r.checker.names.TXT, domain)
+			return walk(ctx, r.settings.resolver.TXT, domain)
 		})
 	}
 	look(from)

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"blitiri.com.ar/go/spf" //nolint:depguard // the mail's SPF, where verify asks about probes' SPF
+	"blitiri.com.ar/go/spf"
 
 	"github.com/rcptgate/rcptgate/internal/dns"
 )
@@ -29,8 +29,6 @@ type spfResult struct {
 
 // spfChecker checks SPF (RFC 7208) and remembers what it found for some minutes.
 type spfChecker struct {
-	names *dns.Resolver
-
 	mu      sync.Mutex
 	results map[spfKey]spfEntry
 }
@@ -45,16 +43,18 @@ type spfEntry struct {
 	expire time.Time
 }
 
-func newSPFChecker(names *dns.Resolver) *spfChecker {
-	return &spfChecker{names: names, results: make(map[spfKey]spfEntry)}
+func newSPFChecker() *spfChecker {
+	return &spfChecker{results: make(map[spfKey]spfEntry)}
 }
 
 // all checks every address; the first that does not pass decides, and one that is known to fail more
 // than one that is not known.
-func (c *spfChecker) all(ctx context.Context, addrs []netip.Addr, helo, domain string) spfResult {
+func (c *spfChecker) all(
+	ctx context.Context, names *dns.Resolver, addrs []netip.Addr, helo, domain string,
+) spfResult {
 	out := spfResult{domain: domain, pass: true}
 	for _, addr := range addrs {
-		switch r := c.one(ctx, addr.Unmap(), helo, domain); r {
+		switch r := c.one(ctx, names, addr.Unmap(), helo, domain); r {
 		case spf.Pass:
 		case spf.TempError:
 			out.pass, out.unknown = false, true
@@ -69,7 +69,9 @@ func (c *spfChecker) all(ctx context.Context, addrs []netip.Addr, helo, domain s
 
 // one is the check for one address, remembered. The local part is that of RFC 7208 section 4.3: a
 // result that differs by it is rare, and not worth a check for each.
-func (c *spfChecker) one(ctx context.Context, addr netip.Addr, helo, domain string) spf.Result {
+func (c *spfChecker) one(
+	ctx context.Context, names *dns.Resolver, addr netip.Addr, helo, domain string,
+) spf.Result {
 	key := spfKey{addr, domain}
 	c.mu.Lock()
 	e, ok := c.results[key]
@@ -78,7 +80,7 @@ func (c *spfChecker) one(ctx context.Context, addr netip.Addr, helo, domain stri
 		return e.result
 	}
 	r, _ := spf.CheckHostWithSender(addr.AsSlice(), helo, "postmaster@"+domain,
-		spf.WithContext(ctx), spf.WithResolver(spfNames{c.names}))
+		spf.WithContext(ctx), spf.WithResolver(spfNames{names}))
 	if ctx.Err() != nil {
 		return spf.TempError // nobody waits; what came of it says nothing
 	}
