@@ -1,23 +1,65 @@
-// Package web is the gate's HTTP server: whether it lives, whether it is ready, and its metrics.
+// Package web is the gate's HTTP server: whether it lives, whether it is ready, its metrics, and an
+// API to look at decisions and to change what the gate keeps.
 //
 //	m := web.NewMetrics(web.Sources{Connections: server.Open})
 //	s := web.New(m, func() []web.Check { ... }, log)
+//	api := web.NewAPI(func() web.Parts { ... }, log)
+//	s.Mount(api)
+//	s.UseTokens(tokens)
 //	go s.Serve(listener)
+//	go web.NewControl(api, log).Serve(socket)
 //	defer s.Shutdown(ctx)
 //
-// # Endpoints
+// # Open to everybody
 //
 //	/healthz   200 while the process answers at all
 //	/readyz    200 if mail can pass, else 503; the reasons as text, a line for each part
 //	/metrics   all metrics in the text format of Prometheus
 //
-// There is nothing to change and nothing secret here: no addresses of people, no mail. Everybody
+// There is nothing to change and nothing secret there: no addresses of people, no mail. Everybody
 // who can connect may read it all, so the listener belongs on loopback or behind a firewall.
+//
+// # API
+//
+// Everything below /v1/ needs a bearer token (RFC 6750) with the scope that is shown: see Tokens.
+// Over the control socket (NewControl) it needs none: who may open the socket may do all of it.
+//
+//	GET  /v1/status               read   how the gate is: Status, and counts
+//	POST /v1/suppressions         write  add a suppression: AddSuppression
+//	POST /v1/suppressions/search  read   SearchSuppressions
+//	POST /v1/suppressions/remove  write  RemoveSuppressions
+//	POST /v1/suppressions/import  write  CSV, as the body or as a form: see below
+//	GET  /v1/suppressions/export  read   all of them as CSV
+//	GET  /v1/overrides            read   those in force
+//	POST /v1/overrides            write  allow: AddOverride
+//	POST /v1/overrides/revoke     write  Named
+//	POST /v1/forget               write  forget what the verifier knows of an address, a domain or a
+//	                                     provider: Named
+//	POST /v1/decisions/search     read   SearchDecisions
+//	POST /v1/decisions/stream     read   those from now on, a JSON object a line; as events if the
+//	                                     request accepts text/event-stream: SearchDecisions
+//	GET  /v1/decisions/{ref}      read   one, with all of its transaction; in words if the request
+//	                                     accepts text/plain
+//	POST /v1/report               read   what was refused, or would have been: ReportRequest; as CSV if
+//	                                     the request accepts text/csv
+//	POST /v1/senders/search       read   senders, the worst first: SearchSenders
+//	POST /v1/senders/release      write  end a sender's hold: ReleaseSender
+//
+// Requests are one JSON object, answers too. A field that is not known is a fault. No address stands
+// in a URL, which logs keep, and so there are no queries. What is wrong comes back as Problem, with
+// what to do instead.
+//
+// An import is the CSV file as the body (Content-Type: text/csv), or a form (multipart/form-data)
+// whose last part, "file", is the file; parts before it may be reason, scope, expires, for, source,
+// strict and keep. See package register for the columns.
 //
 // # Limits
 //
-// A request has 16 KiB of headers, no body, and 10 s. Label values come from closed sets and from
-// the configuration (upstreams, names of rules), so the number of series is bounded by it.
+// A request has 16 KiB of headers, a body of 1 MiB, and 10 s. An import has 512 MiB and an hour, one
+// at a time, and, like an export and a stream, a minute for each step; two searches at a time read
+// the journal's files, for up to a minute, others wait. There are up to 64 streams: journal.Tail.
+// Label values of metrics come from closed sets and from the configuration (upstreams, names of
+// rules), so the number of series is bounded by it.
 package web
 
 import (
@@ -28,6 +70,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -76,7 +119,11 @@ const requestTime = 10 * time.Second
 
 // Server serves the endpoints on any number of listeners.
 type Server struct {
-	http http.Server
+	http     http.Server
+	mux      *http.ServeMux
+	log      *slog.Logger
+	tokens   atomic.Pointer[Tokens]
+	failures *failures
 }
 
 // New makes a server. ready is called for each request of /readyz and must not wait.
@@ -95,11 +142,40 @@ func New(metrics *Metrics, ready func() []Check, log *slog.Logger) *Server {
 		answer(w, status, report(checks))
 	})
 	mux.Handle("GET /metrics", metrics.handler(log))
-	return &Server{http: http.Server{
-		Handler: mux, ReadTimeout: requestTime, WriteTimeout: requestTime, IdleTimeout: time.Minute,
-		MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}}
+	return newServer(mux, log)
 }
+
+// NewControl makes a server of the API for a socket that only those can open who may do everything.
+func NewControl(api *API, log *slog.Logger) *Server {
+	mux := http.NewServeMux()
+	mux.Handle("/", api)
+	s := newServer(mux, log)
+	s.http.RegisterOnShutdown(api.end)
+	return s
+}
+
+func newServer(mux *http.ServeMux, log *slog.Logger) *Server {
+	return &Server{
+		mux: mux, log: log, failures: newFailures(), http: http.Server{
+			Handler: mux, ReadTimeout: requestTime, WriteTimeout: requestTime, IdleTimeout: time.Minute,
+			MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		},
+	}
+}
+
+// Mount adds the API, once, before Serve. It needs tokens: see UseTokens.
+func (s *Server) Mount(api *API) {
+	s.mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
+		if t, ok := s.authorize(w, r); ok {
+			api.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, &t)))
+		}
+	})
+	s.http.RegisterOnShutdown(api.end)
+}
+
+// UseTokens lets those into the API who have one of the tokens; nil: nobody. It may be called at any
+// time.
+func (s *Server) UseTokens(tokens *Tokens) { s.tokens.Store(tokens) }
 
 // report is the answer of /readyz: a line for all, then one for each part, the worst first.
 func report(checks []Check) string {

@@ -1,0 +1,252 @@
+package web_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/rcptgate/rcptgate/internal/durable"
+	"github.com/rcptgate/rcptgate/internal/esmtp"
+	"github.com/rcptgate/rcptgate/internal/web"
+	"github.com/rcptgate/rcptgate/policy/journal"
+	"github.com/rcptgate/rcptgate/policy/register"
+	"github.com/rcptgate/rcptgate/policy/senders"
+)
+
+const (
+	readToken  = "r-0123456789abcdef0123456789abcdef"
+	writeToken = "w-0123456789abcdef0123456789abcdef"
+	bothToken  = "b-0123456789abcdef0123456789abcdef"
+)
+
+// office is an API over real parts, on a control socket and behind tokens.
+type office struct {
+	t         testing.TB
+	parts     web.Parts
+	forgotten []string
+	control   *http.Client
+	log       *lockedBuffer
+
+	web, socket *web.Server
+	address     string // of web
+	over        string // the token to use on it; "": the control socket
+	end         func()
+}
+
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+func newOffice(tb testing.TB) *office {
+	tb.Helper()
+	dir, err := durable.Open(tb.TempDir())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	log := new(lockedBuffer)
+	logger := slog.New(slog.NewTextHandler(log, nil))
+	o := &office{t: tb, log: log}
+	if o.parts.Register, err = register.Open(dir, register.Config{MaxEntries: 100_000}); err != nil {
+		tb.Fatal(err)
+	}
+	cfg := senders.Config{Hygiene: senders.Hygiene{Mode: "enforce"}}
+	if o.parts.Senders, err = senders.New(cfg, dir); err != nil {
+		tb.Fatal(err)
+	}
+	o.parts.Journal, err = journal.Open(journal.Config{Path: dir.Path("journal.jsonl")}, logger)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	forget := func(kind string) func(string) error {
+		return func(name string) error {
+			o.forgotten = append(o.forgotten, kind+" "+name)
+			return nil
+		}
+	}
+	o.parts.Memory = web.Memory{
+		Address: func(a esmtp.Address) error { return forget("address")(a.String()) },
+		Domain:  forget("domain"), Provider: forget("provider"),
+	}
+	o.parts.Status = func() web.Status {
+		return web.Status{
+			Version: "v1", Config: "gate.toml", Mode: "active", Policy: "enforce", Preset: "cautious",
+			Checks: []web.Check{{Part: "relay", State: web.Degraded, Detail: "slow"}},
+		}
+	}
+	o.serve(logger)
+	tb.Cleanup(func() {
+		o.stop()
+		ctx := context.WithoutCancel(tb.Context())
+		for _, err := range []error{
+			o.parts.Register.Close(), o.parts.Senders.Close(), o.parts.Journal.Close(ctx), dir.Close(),
+		} {
+			if err != nil {
+				tb.Error(err)
+			}
+		}
+	})
+	return o
+}
+
+func (o *office) serve(log *slog.Logger) {
+	o.t.Helper()
+	api := web.NewAPI(func() web.Parts { return o.parts }, log)
+	metrics, err := web.NewMetrics(web.Build{}, web.Sources{})
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	o.web = web.New(metrics, func() []web.Check { return nil }, log)
+	o.web.Mount(api)
+	o.socket = web.NewControl(api, log)
+	path := filepath.Join(o.t.TempDir(), "control.sock")
+	listen := func(network, address string) net.Listener {
+		l, err := new(net.ListenConfig).Listen(o.t.Context(), network, address)
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		return l
+	}
+	tcp, unix := listen("tcp", "127.0.0.1:0"), listen("unix", path)
+	o.address = tcp.Addr().String()
+	o.control = &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		},
+	}}
+	ended := make(chan error, 2)
+	go func() { ended <- o.web.Serve(tcp) }()
+	go func() { ended <- o.socket.Serve(unix) }()
+	o.end = func() {
+		ctx := context.WithoutCancel(o.t.Context())
+		if err := errors.Join(o.web.Shutdown(ctx), o.socket.Shutdown(ctx), <-ended, <-ended); err != nil {
+			o.t.Error(err)
+		}
+		http.DefaultClient.CloseIdleConnections()
+	}
+}
+
+func (o *office) stop() {
+	if o.end != nil {
+		o.end()
+		o.end = nil
+	}
+}
+
+func (o *office) useTokens() {
+	o.t.Helper()
+	path := filepath.Join(o.t.TempDir(), "tokens")
+	text := "reader read " + readToken + "\nwriter write " + writeToken + "\nboth read,write " + bothToken + "\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		o.t.Fatal(err)
+	}
+	tokens, err := web.OpenTokens(path, slog.New(slog.DiscardHandler))
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	o.web.UseTokens(tokens)
+}
+
+// open sends a request and returns the answer, to be closed.
+func (o *office) open(method, path, kind string, body io.Reader, header ...string) *http.Response {
+	o.t.Helper()
+	client, base := o.control, "http://control"
+	if o.over != "" {
+		client, base = http.DefaultClient, "http://"+o.address
+	}
+	r, err := http.NewRequestWithContext(o.t.Context(), method, base+path, body)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	if kind != "" {
+		r.Header.Set("Content-Type", kind)
+	}
+	if o.over != "" && o.over != "none" {
+		r.Header.Set("Authorization", "Bearer "+o.over)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	answer, err := client.Do(r)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return answer
+}
+
+// answered is an answer that was read.
+type answered struct {
+	status int
+	header http.Header
+	text   string
+}
+
+// send sends a request and reads the answer.
+func (o *office) send(method, path, kind string, body io.Reader, header ...string) answered {
+	o.t.Helper()
+	answer := o.open(method, path, kind, body, header...)
+	defer func() { _ = answer.Body.Close() }()
+	data, err := io.ReadAll(answer.Body)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return answered{answer.StatusCode, answer.Header, string(data)}
+}
+
+// ask sends a JSON object and decodes the answer, which must be one of success, into into.
+func (o *office) ask(method, path, request string, into any) {
+	o.t.Helper()
+	answer := o.send(method, path, "application/json", strings.NewReader(request))
+	if answer.status != http.StatusOK || answer.header.Get("Cache-Control") != "no-store" {
+		o.t.Fatalf("%s %s %s: %d %s", method, path, request, answer.status, answer.text)
+	}
+	dec := json.NewDecoder(strings.NewReader(answer.text))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(into); err != nil {
+		o.t.Fatalf("%s: %v", answer.text, err)
+	}
+}
+
+// refused expects a problem whose fields hold the wanted texts.
+func (o *office) refused(answer answered, status int, field, detail, hint string) {
+	o.t.Helper()
+	var p web.Problem
+	dec := json.NewDecoder(strings.NewReader(answer.text))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&p); err != nil {
+		o.t.Fatalf("%s: %v", answer.text, err)
+	}
+	if answer.status != status || p.Status != status || p.Title != http.StatusText(status) ||
+		answer.header.Get("Content-Type") != "application/problem+json" || p.Field != field ||
+		!strings.Contains(p.Detail, detail) || !strings.Contains(p.Hint, hint) || p.Detail == "" {
+		o.t.Errorf("got %d %s, want %d, field %q, detail %q, hint %q", answer.status, answer.text, status,
+			field, detail, hint)
+	}
+}
+
+func (o *office) post(path, request string) answered {
+	o.t.Helper()
+	return o.send("POST", path, "application/json", strings.NewReader(request))
+}
