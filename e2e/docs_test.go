@@ -21,6 +21,7 @@ func TestDocs(t *testing.T) {
 	files := newCertificates(t)
 	files.issue("mail.example.com", inDays(30))
 	files.write("passwords", fragment(t, "smarthost/passwords"))
+	files.write("vips", "ceo@example.net\n")
 	pages, err := filepath.Glob("../docs/*.md")
 	if err != nil {
 		t.Fatal(err)
