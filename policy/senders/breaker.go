@@ -237,7 +237,7 @@ func (b *breaker) move(c clock, to level, why string) Change {
 // end forgets everything and begins anew.
 func (b *breaker) end(c clock, why string) Change {
 	change := b.move(c, ok, why)
-	*b = breaker{since: c.sec, grace: b.grace}
+	*b = breaker{since: c.sec}
 	return change
 }
 

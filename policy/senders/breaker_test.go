@@ -102,6 +102,17 @@ func TestSameRecipient(t *testing.T) {
 	if n.InvalidHour != 4 || n.Invalid != 4./50 || n.State != StateOK {
 		t.Errorf("%+v", n)
 	}
+
+	// There is room for as many as may be invalid.
+	cfg := enforce()
+	cfg.Hygiene.Distinct, cfg.Hygiene.Mode = 1000, "warn"
+	table = newTable(t, cfg)
+	for range 3 {
+		check(table, alice(), "dead", 900, 900, now)
+	}
+	if n := table.Counters(alice(), now).InvalidHour; n != 900 {
+		t.Errorf("%d of 900 recipients", n)
+	}
 }
 
 // TestBelowWarn: a sender whose share of invalid recipients is never above that of a warning, in
@@ -301,6 +312,34 @@ func TestTrialRounds(t *testing.T) {
 	}
 	if n := table.Counters(alice(), now); n.RecipientsHour != 35 {
 		t.Errorf("%+v", n)
+	}
+}
+
+// TestTrialOfTheSame: who was counted before counts in the trial, too.
+func TestTrialOfTheSame(t *testing.T) {
+	told := &changes{}
+	table := held(t, told)
+	now := start().Add(time.Hour)
+	table.Take(alice(), true, now)
+	for i := range 20 {
+		table.Checked(alice(), "a"+strconv.Itoa(20+i)+"@example.org", false, now)
+	}
+	if list := told.take(); !slices.Equal(list, []string{"hold>ok"}) {
+		t.Errorf("%q", list)
+	}
+}
+
+// TestHoldClockSetBack: a clock that is set back does not make the rest longer.
+func TestHoldClockSetBack(t *testing.T) {
+	table := held(t, &changes{})
+	if hold := table.Take(alice(), true, start().Add(-time.Second)); hold.Kind != Free {
+		t.Errorf("%+v, of a rest that lies further ahead than any", hold)
+	}
+	table = held(t, &changes{})
+	table.Release("alice", start().Add(100*time.Hour))
+	check(table, alice(), "b", 50, 50, start())
+	if hold := table.Take(alice(), true, start()); hold.Kind != Held {
+		t.Errorf("%+v, in a grace that lies further ahead than any", hold)
 	}
 }
 

@@ -77,17 +77,28 @@ func (r *recent) places(tag uint32) [2]*line {
 	return [2]*line{&r.lines[int(tag>>2)&mask], &r.lines[int(tag>>17)&mask]}
 }
 
-// put finds a place for m that is free, or whose recipient has left both windows.
+// put finds a place for m that is free, or whose recipient has left both windows, in the line that
+// has more of them.
 func (r *recent) put(m mark) bool {
+	var place *mark
+	most := 0
 	for _, l := range r.places(m.tag) {
+		var last *mark
+		n := 0
 		for i := range l {
 			if l[i].tag == 0 || gone(l[i].day, m.day) && gone(l[i].hour, m.hour) {
-				l[i] = m
-				return true
+				last = &l[i]
+				n++
 			}
 		}
+		if n > most {
+			place, most = last, n
+		}
 	}
-	return false
+	if place != nil {
+		*place = m
+	}
+	return place != nil
 }
 
 // displace puts m in the place of what was counted first of one outcome, if there is any.

@@ -41,6 +41,26 @@ func TestRecent(t *testing.T) {
 	}
 }
 
+// TestRecentRoom: most of the room is of use.
+func TestRecentRoom(t *testing.T) {
+	var r recent
+	rnd := rand.New(rand.NewPCG(7, 8))
+	hashes := make([]uint64, 100)
+	for i := range hashes {
+		hashes[i] = rnd.Uint64()
+		r.note(hashes[i], false, clockAt(start()), 32)
+	}
+	again := 0
+	for _, h := range hashes {
+		if inHour, _ := r.note(h, false, clockAt(start()), 32); inHour {
+			again++
+		}
+	}
+	if again > 0 {
+		t.Errorf("%d of %d are forgotten, with room for %d", again, len(hashes), validLines*len(line{}))
+	}
+}
+
 // TestRecentBounded: a flood of recipients stays within its room, and one of valid recipients does
 // not displace the invalid.
 func TestRecentBounded(t *testing.T) {

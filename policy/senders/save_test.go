@@ -151,9 +151,11 @@ func TestSaves(t *testing.T) {
 		if file := saved(t, path); file != "" {
 			t.Error(file)
 		}
-		table.Take(alice(), true, time.Now())
+		for _, id := range identities(10) {
+			table.Take(id, true, time.Now())
+		}
 		time.Sleep(time.Minute + time.Second)
-		if file := saved(t, path); !strings.Contains(file, `"name":"alice"`) {
+		if file := saved(t, path); !strings.Contains(file, `"name":"user7"`) {
 			t.Error(file)
 		}
 		if err := os.Remove(filepath.Join(path, fileName)); err != nil {
@@ -169,7 +171,7 @@ func TestSaves(t *testing.T) {
 			t.Fatal(err)
 		}
 		file := saved(t, path)
-		if strings.Count(file, "\n") != 3 || !strings.Contains(file, `"name":"<ö> \"\n"`) {
+		if strings.Count(file, "\n") != 12 || !strings.Contains(file, `"name":"<ö> \"\n"`) {
 			t.Error(file)
 		}
 	})
@@ -264,12 +266,12 @@ func TestDamaged(t *testing.T) {
 			if tt.keys == 1 && table.Counters(alice(), time.Now()).RecipientsDay != 5 {
 				t.Errorf("%s: %+v", tt.name, table.List(time.Now(), 0))
 			}
-			if hold := table.Take(alice(), true, time.Now()); hold.Kind != Free {
+			if hold := table.Peek(alice(), time.Now()); hold.Kind != Free {
 				t.Errorf("%s: %+v", tt.name, hold)
 			}
 			time.Sleep(time.Minute + time.Second)
 			list, faults, err := readFile(strings.NewReader(saved(t, path)), table.plan.Load(), clockAt(time.Now()))
-			if len(list) != 1 || faults.count != 0 || err != nil {
+			if len(list) != tt.keys || faults.count != 0 || err != nil {
 				t.Errorf("%s: the new file: %d keys, %+v, %v", tt.name, len(list), faults, err)
 			}
 		})

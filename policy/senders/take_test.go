@@ -71,6 +71,18 @@ func TestLimits(t *testing.T) {
 			15, 65 * time.Minute, "at most 3 messages in any hour",
 		},
 		{
+			"messages with a burst",
+			Limit{Per: "login", Messages: []string{"6/hour burst 3"}},
+			0, 30, 5,
+			15, 10 * time.Minute, "6 messages a hour, 3 at once",
+		},
+		{
+			"the longest wait",
+			Limit{Per: "login", Recipients: []string{"5/hour", "5/minute"}},
+			0, 30, 1,
+			5, 65 * time.Minute, "at most 5 recipients in any hour",
+		},
+		{
 			"both",
 			Limit{Per: "login", Messages: []string{"3/hour"}, Recipients: []string{"12/hour"}},
 			0, 30, 5,
