@@ -52,6 +52,8 @@ type memory struct {
 	table  *cache.Table[record]
 	words  [sections]words
 	store  *cache.Store
+
+	forgotten forgotten
 }
 
 // newMemory returns a memory of about this many octets.
@@ -120,6 +122,9 @@ func (m *memory) read(key string, now time.Time, e *cache.Entry[Result]) bool {
 		}
 		r = m.keep(h, r, k)
 	}
+	if m.forgotten.has(&r) {
+		return false
+	}
 	r.entry(e)
 	return true
 }
@@ -129,7 +134,7 @@ func (m *memory) read(key string, now time.Time, e *cache.Entry[Result]) bool {
 func (m *memory) fresh(local, domain string, now int64, r *Result) bool {
 	var found record
 	if !m.table.Get(m.hasher.Hash(local, domain), now, &found) ||
-		now >= found.stored+int64(found.refresh)*int64(refreshUnit) {
+		now >= found.stored+int64(found.refresh)*int64(refreshUnit) || m.forgotten.has(&found) {
 		return false
 	}
 	found.result(r)

@@ -3,7 +3,6 @@ package verify
 import (
 	"context"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -116,24 +115,6 @@ func (v *Verifier) fresh(q *Question, r *Result) bool {
 	}
 	r.Address = q.Address
 	return true
-}
-
-// Forget drops what is known of an address, for the next question to ask anew.
-func (v *Verifier) Forget(a esmtp.Address) {
-	key := v.settings.Load().key(a)
-	v.memory.forget(key)
-	v.histories.kept.forget(key)
-	v.grey.forget(a.Key())
-}
-
-// ForgetDomain drops what is known of a domain and of all its mailboxes, in memory and on disk, for
-// the next question to ask anew. The domain is taken in any case, as A-labels.
-func (v *Verifier) ForgetDomain(domain string) {
-	domain = strings.ToLower(strings.TrimSuffix(domain, "."))
-	v.memory.forgetDomain(domain)
-	v.domains.kept.forget(domain)
-	v.histories.kept.forgetSuffix("@" + domain)
-	v.grey.forgetDomain(domain)
 }
 
 // Breaker tells whether probing is off because no mail server at all can be reached,

@@ -341,6 +341,33 @@ func TestForget(t *testing.T) {
 	}, s)
 }
 
+// TestForgetProvider: what is known of a provider's mailboxes is asked anew, and nothing else is.
+func TestForgetProvider(t *testing.T) {
+	p, ok := mxsim.ProviderNamed("google")
+	if !ok {
+		t.Fatal("no such provider")
+	}
+	there := p.Site("gmail.com", mxsim.Plain, map[string]mxsim.Mailbox{"anna": mxsim.Active})
+	inBubble(t, verify.Config{}, func(w *world) {
+		t := w.t
+		first := w.verify("new@gmail.com")
+		want(t, first, verify.Undeliverable, verify.MailboxUnknown)
+		want(t, w.verify("new@example.com"), verify.Undeliverable, verify.MailboxUnknown)
+		sleep(time.Second)
+		w.v.ForgetProvider(first.Provider, time.Now())
+		sleep(time.Second)
+		if r := w.verify("new@gmail.com"); r.Cached {
+			t.Errorf("not forgotten: %+v", r)
+		}
+		if r := w.verify("new@gmail.com"); !r.Cached {
+			t.Errorf("what is found out again is not known: %+v", r)
+		}
+		if r := w.verify("new@example.com"); !r.Cached {
+			t.Errorf("another provider's: %+v", r)
+		}
+	}, there, site("example.com"))
+}
+
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, verify.Config{RcptBudget: time.Second}, mxsim.Config{},
