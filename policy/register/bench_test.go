@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rcptgate/rcptgate/internal/durable"
 	"github.com/rcptgate/rcptgate/internal/esmtp"
 	"github.com/rcptgate/rcptgate/policy/register"
 )
@@ -67,16 +68,26 @@ func BenchmarkLoad(b *testing.B) {
 			if err := file.Close(); err != nil {
 				b.Fatal(err)
 			}
+			dir, err := durable.Open(path)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer dir.Close()
 			before := heap()
 			var size uint64
 			for b.Loop() {
-				r, end := on(b, path, register.Config{})
+				r, err := register.Open(dir, register.Config{})
+				if err != nil {
+					b.Fatal(err)
+				}
 				b.StopTimer()
 				size = heap() - before
 				if n := r.Counts()[register.HardBounce]; n != million {
 					b.Fatal(n)
 				}
-				end()
+				if err := r.Close(); err != nil {
+					b.Fatal(err)
+				}
 				b.StartTimer()
 			}
 			b.ReportMetric(float64(size)/million, "octets/entry")

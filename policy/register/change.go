@@ -101,7 +101,7 @@ func (f *Filter) matcher() (func(*record) bool, error) {
 }
 
 // List returns the suppressions that a filter chooses, in the order of their addresses, from offset
-// on, at most limit, and how many it chooses in all. It looks at every one: some 0.2 s for a
+// on, at most limit, and how many it chooses in all. It looks at every one: some 0.5 s for a
 // million and a small offset. A filter that cannot choose anything is a [*FieldError].
 func (r *Register) List(f Filter, offset, limit int) (list []Suppression, total int, err error) {
 	matches, err := f.matcher()

@@ -74,7 +74,8 @@
 //
 // # Limits
 //
-// An entry takes some 110 octets of memory and its text: the address, its evidence (at most 256
-// octets), and the scope's name. A million addresses of 25 octets are about 150 MB, the default
-// limit of 5 million entries with the longest texts 4 GB. A million load in about a second.
+// An entry takes some 130 octets of memory and its text: the address, its evidence (at most 256
+// octets), and the scope's name. A million addresses of 25 octets are about 160 MB; the default
+// limit of 5 million entries, all with the longest texts there can be, is 4.5 GB. A million load in
+// one or two seconds.
 package register

@@ -49,6 +49,9 @@ func (r *Register) run() {
 			r.log.Error("what was learned from bounces and complaints is not saved yet", "error", err)
 			continue
 		}
+		r.save.Lock()
+		r.store.probe()
+		r.save.Unlock()
 		if time.Now().Before(compactAfter) {
 			continue
 		}
@@ -64,6 +67,9 @@ func (r *Register) run() {
 func (r *Register) flush() error {
 	r.save.Lock()
 	defer r.save.Unlock()
+	if r.ended {
+		return nil
+	}
 	r.unkept.mu.Lock()
 	keys, lost := r.unkept.keys, r.unkept.lost
 	r.unkept.keys, r.unkept.lost = map[string]struct{}{}, 0

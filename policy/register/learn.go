@@ -19,8 +19,8 @@ const (
 	// learnedSource is the Source of what was learned.
 	learnedSource = "feedback"
 
-	// maxUnkept bounds the keys that wait to be written: nothing more is learned while the disk
-	// does not take them.
+	// maxUnkept bounds the keys that wait to be written. If there are more, who learns waits for
+	// the disk, and nothing is learned while it does not take them.
 	maxUnkept = 10_000
 )
 
@@ -31,15 +31,10 @@ type learned struct {
 	lost int // how much was not learned, since there was no room
 }
 
-// room reports whether one more may be learned.
 func (l *learned) room() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.keys) < maxUnkept {
-		return true
-	}
-	l.lost++
-	return false
+	return len(l.keys) < maxUnkept
 }
 
 func (l *learned) lose() {
@@ -61,7 +56,9 @@ func (l *learned) add(key string) {
 //
 // The first bounce suppresses for 30 days, everybody's mail; one within 90 days after that for 180
 // days, and a third for good. A bounce while the address is suppressed, for whatever reason,
-// changes nothing. It waits for no disk.
+// changes nothing.
+//
+// It does not wait for the disk, unless ten thousand others do already.
 func (r *Register) Bounced(addr esmtp.Address, evidence esmtp.Reply, at time.Time) {
 	if r == nil || !r.cfg.Load().LearnBounces || notProof(evidence.Code, evidence.Enhanced()) != "" {
 		return
@@ -130,7 +127,7 @@ func (r *Register) Delivered(addr esmtp.Address, at time.Time) {
 		return old != nil && old.reason == hardBounce && at.Unix() > old.created
 	}
 	rec := r.table.get(appendAddress(room[:0], addr))
-	if !ends(rec) || !r.unkept.room() {
+	if !ends(rec) || !r.room() {
 		return
 	}
 	key := rec.key()
@@ -142,6 +139,21 @@ func (r *Register) Delivered(addr esmtp.Address, at time.Time) {
 	})
 	r.unkept.add(key)
 	r.wakeUp()
+}
+
+// room reports whether one more may be learned.
+func (r *Register) room() bool {
+	if r.unkept.room() {
+		return true
+	}
+	if r.store.trouble.Load() == nil {
+		_ = r.flush() // then there is trouble
+	}
+	if r.unkept.room() {
+		return true
+	}
+	r.unkept.lose()
+	return false
 }
 
 // learn makes what decide says of a mailbox's suppression: nil is no change.
@@ -159,7 +171,7 @@ func (r *Register) learn(
 	}
 	key := string(appendScope(address, scope.Kind, scope.Name))
 	now := time.Now().Unix()
-	if decide(r.table.get([]byte(key))) == nil || !r.unkept.room() {
+	if decide(r.table.get([]byte(key))) == nil || !r.room() {
 		return
 	}
 	learnt := false

@@ -54,7 +54,8 @@ type Register struct {
 	// waited for. Who only looks never takes it. It comes before the locks of table and unkept.
 	save   sync.Mutex
 	store  *store
-	closed bool
+	closed bool // no more changes by hand
+	ended  bool // nor anything else
 
 	wake chan struct{} // there may be something to write
 	stop chan struct{}
@@ -114,6 +115,7 @@ func (r *Register) Close() error {
 	err := r.flush()
 	r.save.Lock()
 	defer r.save.Unlock()
+	r.ended = true
 	return errors.Join(err, r.store.close())
 }
 

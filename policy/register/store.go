@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"runtime"
 	"sync/atomic"
 
 	"github.com/rcptgate/rcptgate/internal/durable"
@@ -180,6 +181,28 @@ func (s *store) write(changes []change) (err error) {
 	return nil
 }
 
+// probe finds out whether what kept changes off the disk is over, by a comment.
+func (s *store) probe() {
+	if s.dir == nil || s.trouble.Load() == nil {
+		return
+	}
+	err := s.open()
+	if err == nil {
+		s.torn = true
+		var n int
+		if n, err = s.changes.WriteString("#\n"); err == nil {
+			err = s.changes.Sync()
+		}
+		if err == nil {
+			s.size += int64(n)
+			s.torn = false
+		} else {
+			err = s.undo(err)
+		}
+	}
+	_ = s.report(err) // told by Status
+}
+
 // undo takes away what was written of changes that are not made. If that fails too, it is tried
 // again before the next change.
 func (s *store) undo(err error) error {
@@ -189,8 +212,11 @@ func (s *store) undo(err error) error {
 	return err
 }
 
-// syncDir makes the names of files durable.
+// syncDir makes the names of files durable, where directories can be asked to.
 func (s *store) syncDir() error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
 	d, err := os.Open(s.dir.Path(""))
 	if err != nil {
 		return err
