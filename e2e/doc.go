@@ -1,8 +1,9 @@
-// Package e2e runs the real rcptgate binary between real Postfix instances, in the two set-ups
+// Package e2e runs the real rcptgate binary between real Postfix instances, in the set-ups
 // that docs/postfix.md describes, with the configuration fragments of that page as they stand:
 //
 //	filter:  client → smtpd (smtpd_proxy_filter) → rcptgate → re-injection smtpd → sink
 //	front:   client → rcptgate → smtpd → sink
+//	policyd: client → smtpd (check_policy_service: asks rcptgate) → sink
 //
 // The Internet around them, DNS and the mail servers that rcptgate asks, is internal/mxsim on
 // loopback sockets; the sink where Postfix delivers is an mxsim.Relay, which keeps every octet.
