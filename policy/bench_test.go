@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/rcptgate/rcptgate/policy"
+	"github.com/rcptgate/rcptgate/verify"
 )
 
 // twenty are rules of the usual kinds, none of which matches.
@@ -68,6 +69,45 @@ func BenchmarkWorstCondition(b *testing.B) {
 	tx, rcpt := from(b, "a@example.com"), to(b, "bob@example.net")
 	for b.Loop() {
 		if d := e.Rcpt(b.Context(), tx, rcpt); d.Action != policy.Accept {
+			b.Fatal(d)
+		}
+	}
+}
+
+// fifty are rules of all kinds, none of which matches. The first needs what the others share.
+func fifty() []policy.Rule {
+	var rules []policy.Rule
+	for i := range 5 {
+		for _, when := range []string{
+			`sender.messages_day < 1%d0 && recipient.address == sender.address && verdict == "risky"`,
+			`recipient.domain == "d%d.example.com"`,
+			`recipient.domain in ["a%d.example", "b.example"] && size > 1000`,
+			`inNetwork(client.addr, "10.%d.0.0/16")`,
+			`verdict == "risky" && confidence > 0.%d`,
+			`sender.recipients_hour > 1%d00 && sender.invalid > 0.05`,
+			`recipient.disposable && sender.local == "x%d"`,
+			`recipient.role && !recipient.free && client.login startsWith "y%d"`,
+			`reason in ["greylisted", "timeout"] || provider == "p%d"`,
+			`sender.address endsWith "@%d.example" or "m" in marks`,
+		} {
+			rules = append(rules, policy.Rule{When: fmt.Sprintf(when, i), Action: "defer"})
+		}
+	}
+	return rules
+}
+
+// BenchmarkFifty is one recipient whose verdict is in memory through 50 rules and those of the
+// preset, as the proxy asks.
+func BenchmarkFifty(b *testing.B) {
+	v := &remembers{known: known{result: existing()}, inMemory: true}
+	e := engine(b, recallOnly{v}, fifty()...)
+	tx, rcpt := from(b, "a@example.com"), to(b, "bob@example.net")
+	tx.Client.Addr = netip.MustParseAddr("192.0.2.7")
+	var d policy.Decision
+	var room verify.Result
+	b.ReportAllocs()
+	for b.Loop() {
+		if !e.Now(tx, &rcpt, &d, &room) || d.Action != policy.Accept {
 			b.Fatal(d)
 		}
 	}

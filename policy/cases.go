@@ -2,6 +2,7 @@ package policy
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -13,6 +14,7 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
+	"github.com/rcptgate/rcptgate/policy/senders"
 	"github.com/rcptgate/rcptgate/verify"
 	"github.com/rcptgate/rcptgate/verify/reply"
 )
@@ -46,6 +48,9 @@ type Case struct {
 	Size       int64  `toml:"size"`
 	Trusted    bool   `toml:"trusted"`
 
+	Suppressed bool         `toml:"suppressed"`
+	Counters   CaseCounters `toml:"counters"`
+
 	// What the verifier knows. Verdict "" is for Probe "never". Reason and the numbers have usual
 	// values if they are left out.
 	Verdict        string   `toml:"verdict"`
@@ -63,6 +68,27 @@ type Case struct {
 	// Where the case stands, for reports.
 	File string `toml:"-"`
 	Line int    `toml:"-"`
+}
+
+// CaseCounters are the names sender.messages_minute and so on of a Case.
+type CaseCounters struct {
+	MessagesMinute   int     `toml:"messages_minute"`
+	MessagesHour     int     `toml:"messages_hour"`
+	MessagesDay      int     `toml:"messages_day"`
+	RecipientsMinute int     `toml:"recipients_minute"`
+	RecipientsHour   int     `toml:"recipients_hour"`
+	RecipientsDay    int     `toml:"recipients_day"`
+	Invalid          float64 `toml:"invalid"`
+	State            string  `toml:"state"` // "" is "ok"
+}
+
+func (c *CaseCounters) counters() senders.Counters {
+	return senders.Counters{
+		MessagesMinute: c.MessagesMinute, MessagesHour: c.MessagesHour, MessagesDay: c.MessagesDay,
+		RecipientsMinute: c.RecipientsMinute, RecipientsHour: c.RecipientsHour,
+		RecipientsDay: c.RecipientsDay, Invalid: c.Invalid,
+		State: cmp.Or(senders.State(c.State), senders.StateOK),
+	}
 }
 
 // Expected is what is to come out of a Case.
@@ -185,7 +211,8 @@ func caseSyntax(file string, err error) CaseErrors {
 var caseKeys = []string{
 	"name", "sender", "recipient", "client", "client_name", "helo", "login", "door", "size", "trusted",
 	"verdict", "reason", "confidence", "deliverability", "provider", "catch_all", "mx", "stage",
-	"probe", "expect", "action", "rule", "code", "enhanced_code", "text", "marks", "headers",
+	"probe", "suppressed", "counters", "messages_minute", "messages_hour", "messages_day",
+	"recipients_minute", "recipients_hour", "recipients_day", "invalid", "state", "expect", "action", "rule", "code", "enhanced_code", "text", "marks", "headers",
 }
 
 // casePlaces are where the keys of a document stand, such as "0.verdict" and "0.expect.action", and
@@ -291,6 +318,7 @@ func (p *caseParser) knowledge(c *Case, fail func(key, detail, hint string)) {
 		{"stage", c.Stage, stageValues},
 		{"door", c.Door, []string{DoorSMTP, DoorPolicyd}},
 		{"probe", c.Probe, []string{"never"}},
+		{"counters.state", c.Counters.State, stateValues},
 	} {
 		if set.value != "" && !slices.Contains(set.valid, set.value) {
 			fail(set.key, fmt.Sprintf("%s is never %q", set.key, set.value), oneOf(set.value, set.valid))
@@ -303,6 +331,7 @@ func (p *caseParser) knowledge(c *Case, fail func(key, detail, hint string)) {
 	}
 	fraction("confidence", c.Confidence)
 	fraction("deliverability", c.Deliverability)
+	fraction("counters.invalid", &c.Counters.Invalid)
 	const choice = `write verdict = "deliverable", ..., or probe = "never" for rules that must not ask`
 	about := c.Reason != "" || c.Confidence != nil || c.Deliverability != nil || c.Provider != "" ||
 		c.CatchAll || c.MX != "" || c.Stage != ""

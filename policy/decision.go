@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
+	"github.com/rcptgate/rcptgate/policy/register"
+	"github.com/rcptgate/rcptgate/policy/senders"
 	"github.com/rcptgate/rcptgate/verify"
 )
 
@@ -44,7 +46,8 @@ type Decision struct {
 	// Accept: then the relay's reply is the client's.
 	Reply esmtp.Reply
 
-	// Rule is the name of the rule that decided.
+	// Rule is the name of the rule or the gate that decided. A refusal that an override of the
+	// provider turned into an accept has the gate's.
 	Rule string
 
 	// Marks are what rules left on the recipient; nil if none did.
@@ -53,6 +56,12 @@ type Decision struct {
 	// Headers are the fields that rules put on top of the message if this recipient is accepted, each
 	// a complete line without CRLF. Fields of several recipients of a message may be the same.
 	Headers []string
+
+	// Suppression is why the recipient is on the suppression list, Override what allows it, Hold why
+	// its sender must wait; nil: it is not, or nobody looked.
+	Suppression *register.Suppression
+	Override    *register.Override
+	Hold        *senders.Hold
 
 	// Result is what the verifier said, nil if no rule had to ask it.
 	Result *verify.Result

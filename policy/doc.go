@@ -5,9 +5,10 @@
 //	d := engine.Rcpt(ctx, tx, rcpt)
 //	if d.Action == policy.Accept { ... relay it ... } else { ... answer d.Reply ... }
 //
-// Behind the configured rules stand the built-in ones (BuiltinRules): what is proven undeliverable
-// is rejected, everything else accepted. They hold for what no configured rule matched; a last rule
-// with the condition "true" and the action "accept" leaves them out.
+// Before the rules stand the gates: overrides, the suppression list, the limits of the sender. Behind
+// the configured rules stand those of a preset (Presets), by default these: what is proven
+// undeliverable is rejected, everything else accepted. They hold for what no configured rule matched;
+// a last rule with the condition "true" and the action "accept" leaves them out.
 //
 // # Rules
 //
@@ -47,6 +48,15 @@
 //	sender.domain      lower case, A-labels (xn--...)
 //	sender.role        as recipient.role
 //	sender.free        as recipient.free
+//	sender.messages_minute    messages of the sender in the last minute, this one included: of its
+//	                          login or, without one, of the client and the sender's domain together
+//	sender.messages_hour      ... in the last hour
+//	sender.messages_day       ... in the last 24 hours
+//	sender.recipients_minute  its recipients, this one included
+//	sender.recipients_hour    ... in the last hour
+//	sender.recipients_day     ... in the last 24 hours
+//	sender.invalid     0 to 1: share of its recipients of the last 24 hours that do not exist
+//	sender.state       what list hygiene says of it: "ok", "warn", "throttle", "hold"
 //	recipient.address  local@domain
 //	recipient.local    local part, unquoted, case as written
 //	recipient.domain   lower case, A-labels (xn--...); "" for <postmaster>
@@ -57,6 +67,7 @@
 //	size               octets that the client announced, 0 if it did not
 //	null_sender        true for MAIL FROM:<>
 //	trusted            true if the client is a mail server that gave XFORWARD
+//	suppressed         true if the recipient is on the suppression list: see Gates
 //	marks              what earlier rules left: "NAME" in marks
 //	lists.NAME         a file: recipient.address in lists.NAME
 //
@@ -113,6 +124,24 @@
 // A condition that breaks at run time (a division by zero) has not matched. The first break of a
 // rule is logged, all are counted (Engine.Faults).
 //
+// # Gates
+//
+// The gates ask what is known beside the verifier (packages register and senders), in this order,
+// and what one decides no rule sees:
+//
+//	built-in: override          accepts what an administrator allowed, by address or domain, without
+//	                            a probe and whatever the other gates say. An override of a provider
+//	                            accepts what a rule refuses because of a verdict about it
+//	built-in: suppression list  rejects: a hard bounce with the reply of then (550 5.1.1), complaints,
+//	                            unsubscriptions and what was entered by hand with 550 5.7.1
+//	built-in: sender limits     defers what is over a limit: 450 4.7.1, with the time to wait
+//	built-in: list hygiene      defers the recipients of a sender with too many that do not exist;
+//	                            while it is held, those pass that memory has as deliverable
+//
+// Each recipient that passes is counted for its sender, once, also one that rules then refuse. What
+// is suppressed for a hard bounce counts as one that does not exist. With SuppressionRules the second
+// gate is open, and rules may decide by the name suppressed.
+//
 // # Refusing
 //
 // A verdict refuses for good only by proof, whatever the rule says. A reject whose condition asked
@@ -149,8 +178,13 @@
 //
 // # Shadow mode
 //
-// In the mode "shadow" the engine decides and records but accepts: Decision.Shadow and ShadowReply
-// tell what would have happened.
+// In the mode "shadow" the engine decides and records but accepts, the gates' refusals too:
+// Decision.Shadow and ShadowReply tell what would have happened.
+//
+// # Cases
+//
+// ParseCases and RunCases hold a configuration to a table of recipients with the decisions that the
+// administrator expects, without a network. Warnings finds rules that can never matter.
 //
 // # Limits
 //

@@ -13,6 +13,8 @@ import (
 	"github.com/expr-lang/expr/vm"
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
+	"github.com/rcptgate/rcptgate/policy/register"
+	"github.com/rcptgate/rcptgate/policy/senders"
 	"github.com/rcptgate/rcptgate/verify"
 )
 
@@ -37,16 +39,6 @@ type Client struct {
 	Proto   string // "SMTP" or "ESMTP"
 	Login   string // the SASL user; "" unknown. XFORWARD does not carry it
 	Trusted bool   // the session came through a mail server that gave XFORWARD
-}
-
-// Transaction is one message: all its recipients are decided with the same one. The engine only
-// reads it, so that its recipients may be decided side by side.
-type Transaction struct {
-	Session, ID string // names for logs
-	Door        string // DoorSMTP (also "") or DoorPolicyd
-	Client      Client
-	Mail        esmtp.Mail
-	Budget      *verify.Budget // the waiting of all recipients together; nil: only each one's own
 }
 
 // Verifier answers what is known about a mailbox. It has no error: not knowing is a verdict.
@@ -77,6 +69,12 @@ type Config struct {
 	// read again when it changes. See the package comment.
 	Lists map[string]string
 
+	// Register is the suppression list and the overrides, Senders the counters and limits of senders;
+	// nil: none. Suppression is SuppressionReject (also "") or SuppressionRules.
+	Register    *register.Register
+	Senders     *senders.Table
+	Suppression string
+
 	// RedactLog shortens addresses in the engine's own log lines. AppendLog has its own switch.
 	RedactLog bool
 }
@@ -85,6 +83,12 @@ type Config struct {
 type Engine struct {
 	rules    []*compiledRule
 	lists    map[string]*list
+	register *register.Register // nil: none
+	senders  *senders.Table     // nil: none
+	gated    bool               // there is a gate before the rules
+
+	suppression bool // what is suppressed is refused before the rules
+
 	domains  bool // a rule needs to know whether a domain accepts every address
 	shadow   bool
 	redact   bool
@@ -111,10 +115,18 @@ func New(cfg Config, verifier Verifier, log *slog.Logger) (*Engine, error) {
 			Hint:   oneOf(cfg.Mode, []string{ModeEnforce, ModeShadow}),
 		})
 	}
+	if fault := checkSuppression(cfg.Suppression); fault != nil {
+		faults = append(faults, fault)
+	}
 	if len(faults) > 0 {
 		return nil, faults
 	}
 	return &Engine{
+		register:    cfg.Register,
+		senders:     cfg.Senders,
+		gated:       cfg.Register != nil || cfg.Senders != nil,
+		suppression: cfg.Suppression != SuppressionRules,
+
 		rules:    rules,
 		lists:    lists,
 		domains:  slices.ContainsFunc(rules, func(r *compiledRule) bool { return r.domains }),
@@ -144,14 +156,12 @@ func (e *Engine) Now(
 		w = new(walk)
 	}
 	*w = walk{
-		ctx: context.Background(), verifier: e.verifier, domains: e.domains, tx: tx, rcpt: rcpt,
-		now: true, room: result,
+		engine: e, ctx: context.Background(), verifier: e.verifier, tx: tx, rcpt: rcpt, now: true, room: result,
 	}
 	e.run(w, d)
-	if ok = !w.stuck; w.facts == nil { // nobody else can have it
-		*w = walk{}
-		e.walks.Put(w)
-	}
+	ok = !w.stuck
+	*w = walk{}
+	e.walks.Put(w)
 	return ok
 }
 
@@ -185,53 +195,44 @@ func (e *Engine) Faults() map[string]uint64 {
 func (e *Engine) decide(
 	ctx context.Context, tx *Transaction, rcpt esmtp.Rcpt, trace bool,
 ) Decision {
-	w := newWalk(ctx, e.verifier, tx, &rcpt, trace)
-	w.domains = e.domains
+	w := &walk{
+		engine: e, ctx: ctx, verifier: e.verifier, tx: tx, rcpt: &rcpt, trace: trace, start: time.Now(),
+	}
 	var d Decision
 	e.run(w, &d)
 	return d
 }
 
-// run goes through the rules. d is overwritten.
+// run goes through the gates and the rules. d is overwritten.
 func (e *Engine) run(w *walk, d *Decision) {
-	trace := w.trace
 	var (
-		steps   []Step
+		stopped verdictOfGate
 		decided *compiledRule
+		steps   []Step
 	)
-	for _, rule := range e.rules {
-		if decided != nil {
-			if !trace {
-				break
-			}
-			steps = append(steps, rule.step(NotReached))
-			continue
+	if e.gated {
+		stopped = e.gates(w)
+		if w.trace {
+			steps = e.gateSteps(stopped)
 		}
-		var began time.Duration
-		if trace {
-			began = time.Since(w.start)
-		}
-		before := w.result != nil
-		outcome, detail := e.evaluate(rule, w)
-		if w.stuck {
+	}
+	switch stopped.gate {
+	case "":
+		if decided = e.rulesOf(w, &steps); w.stuck {
+			w.unfinished()
 			*d = Decision{}
 			return
 		}
-		left := w.leave(rule, outcome)
-		if outcome == Match && rule.action != Continue {
-			decided = rule
-		}
-		if trace {
-			step := rule.step(outcome)
-			step.Asked, step.FirstAsked = w.asked, w.result != nil && !before
-			step.Detail = detail + left
-			step.At, step.Elapsed = began, time.Since(w.start)-began
-			steps = append(steps, step)
+		w.conclude(decided, d)
+	default:
+		w.concludeGate(stopped, d)
+		if w.trace {
+			steps = append(steps, e.notReached()...)
 		}
 	}
-	w.conclude(decided, e.shadow, d)
+	e.learn(w)
 	d.Steps = steps
-	if trace {
+	if w.trace {
 		noteReply(d)
 	} else if d.Action == Defer {
 		w.schedule()
@@ -239,6 +240,45 @@ func (e *Engine) run(w *walk, d *Decision) {
 	if !w.now {
 		d.Elapsed = time.Since(w.start)
 	}
+}
+
+// rulesOf goes through the rules and returns the one that decides.
+func (e *Engine) rulesOf(w *walk, steps *[]Step) (decided *compiledRule) {
+	for i, rule := range e.rules {
+		var began time.Duration
+		if w.trace {
+			began = time.Since(w.start)
+		}
+		before := w.result != nil
+		outcome, detail := e.evaluate(rule, w)
+		if w.stuck {
+			return nil
+		}
+		left := w.leave(rule, outcome)
+		if w.trace {
+			step := rule.step(outcome)
+			step.Asked, step.FirstAsked = w.asked, w.result != nil && !before
+			step.Detail = detail + left
+			step.At, step.Elapsed = began, time.Since(w.start)-began
+			*steps = append(*steps, step)
+		}
+		if outcome == Match && rule.action != Continue {
+			if w.trace {
+				*steps = append(*steps, e.notReached()[i+1:]...)
+			}
+			return rule
+		}
+	}
+	return nil
+}
+
+// notReached are all rules as steps that an earlier one has spared.
+func (e *Engine) notReached() []Step {
+	steps := make([]Step, len(e.rules))
+	for i, rule := range e.rules {
+		steps[i] = rule.step(NotReached)
+	}
+	return steps
 }
 
 // evaluate runs one condition. A condition that breaks has not matched: a mistake in a rule must
@@ -275,7 +315,8 @@ func (e *Engine) condition(rule *compiledRule, w *walk) (matched bool, err error
 	if !ok {
 		machine = &vm.VM{MemoryBudget: memoryBudget}
 	}
-	value, err := machine.Run(rule.condition, w.environment())
+	w.facts.walk = w
+	value, err := machine.Run(rule.condition, &w.facts)
 	e.machines.Put(machine)
 	if err != nil {
 		return false, err

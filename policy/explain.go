@@ -13,7 +13,14 @@ func noteReply(d *Decision) {
 		if step.Outcome != Match || step.Action == Accept || step.Action == Continue {
 			continue
 		}
-		step.Detail = fmt.Sprintf("replies %d %s", reply.Code, reply.Enhanced())
+		if action == Accept {
+			step.Detail = "refuses because of a verdict, but " + overrideDetail(d.Override)
+			continue
+		}
+		if step.Detail != "" {
+			step.Detail += "; "
+		}
+		step.Detail += fmt.Sprintf("replies %d %s", reply.Code, reply.Enhanced())
 		if step.Action == Reject && action == Defer {
 			step.Detail += ": a verdict without proof never rejects, so the reject became a defer"
 		}

@@ -67,9 +67,9 @@ var names = slices.Concat(clientNames, senderNames, recipientNames, mailNames, v
 
 var clientNames = []name{
 	text("client.addr", `IP address of the client, as XFORWARD or the connection says; "" if unknown`,
-		func(w *walk) string { return w.environment().Client.Addr }).check(checkAddrLiteral),
+		func(w *walk) string { return w.clientAddr() }).check(checkAddrLiteral),
 	text("client.name", `verified host name of the client, lower case; "" if unknown`,
-		func(w *walk) string { return w.environment().Client.Name }).domain(),
+		func(w *walk) string { return w.clientName() }).domain(),
 	text("client.helo", "what the client greeted with, as it wrote it",
 		func(w *walk) string { return w.tx.Client.Helo }),
 	text("client.login", `SASL user; "" if unknown (Postfix does not tell it by XFORWARD)`,
@@ -78,7 +78,7 @@ var clientNames = []name{
 
 var senderNames = []name{
 	text("sender.address", `sender as local@domain, domain as in sender.domain; "" for the null sender`,
-		func(w *walk) string { return w.environment().Sender.Address }).check(checkAddressLiteral),
+		func(w *walk) string { return w.senderAddress() }).check(checkAddressLiteral),
 	text("sender.local", "local part of the sender, unquoted, case as written",
 		func(w *walk) string { return w.tx.Mail.From.Local() }),
 	text("sender.domain", "domain of the sender, lower case, A-labels (xn--...)",
@@ -87,11 +87,28 @@ var senderNames = []name{
 		func(w *walk) bool { return isRole(w.tx.Mail.From.Local()) }),
 	flag("sender.free", "as recipient.free, of the sender",
 		func(w *walk) bool { return isFree(w.tx.Mail.From.ASCIIDomain()) }),
+	whole("sender.messages_minute", "messages of the sender (its login; else the client and the "+
+		"sender's domain) in the last minute, with this one",
+		func(w *walk) int { return w.counters().MessagesMinute }),
+	whole("sender.messages_hour", "the same in the last hour",
+		func(w *walk) int { return w.counters().MessagesHour }),
+	whole("sender.messages_day", "the same in the last day",
+		func(w *walk) int { return w.counters().MessagesDay }),
+	whole("sender.recipients_minute", "recipients of the sender in the last minute, with this one",
+		func(w *walk) int { return w.counters().RecipientsMinute }),
+	whole("sender.recipients_hour", "the same in the last hour",
+		func(w *walk) int { return w.counters().RecipientsHour }),
+	whole("sender.recipients_day", "the same in the last day",
+		func(w *walk) int { return w.counters().RecipientsDay }),
+	fraction("sender.invalid", "share of the sender's recipients of the last day that do not exist, 0 "+
+		"to 1", func(w *walk) float64 { return w.counters().Invalid }),
+	text("sender.state", "what list hygiene says about the sender",
+		func(w *walk) string { return string(w.counters().State) }).oneOf(stateValues),
 }
 
 var recipientNames = []name{
 	text("recipient.address", "recipient as local@domain, domain as in recipient.domain",
-		func(w *walk) string { return w.environment().Recipient.Address }).check(checkAddressLiteral),
+		func(w *walk) string { return w.recipientAddress() }).check(checkAddressLiteral),
 	text("recipient.local", "local part of the recipient, unquoted, case as written",
 		func(w *walk) string { return w.rcpt.To.Local() }),
 	text("recipient.domain", `domain of the recipient, lower case, A-labels (xn--...); "" for `+
@@ -120,6 +137,9 @@ var mailNames = []name{
 		func(w *walk) bool { return w.tx.Mail.From.IsNull() }),
 	flag("trusted", "the session came through a mail server that gave XFORWARD",
 		func(w *walk) bool { return w.tx.Client.Trusted }),
+	flag("suppressed", "the recipient is on the suppression list for this sender; rules see it only "+
+		"where the list is left to them, as it is refused before them otherwise",
+		func(w *walk) bool { return w.isSuppressed() }),
 	group(marksName, `what rules before this one marked the recipient with, for "NAME" in marks`),
 	group(listsMember, "entries of the file that policy.lists has under this name, for "+
 		"recipient.address in lists.NAME"),

@@ -24,6 +24,7 @@ func seeds() []string {
 		`"m" not in marks && trusted == null_sender`, `recipient.role || sender.free || recipient.disposable`,
 		`door == "smtp" and sender.role != recipient.free`, `any(["a"], trusted)`, `size + 1 > 2`,
 		`recipient.domain endsWith ".net" and mx startsWith "mx" and stage == "rcpt"`, `-size < 0`,
+		`sender.recipients_hour >= 0 && sender.invalid < 0.1 || sender.state == "ok"`, `not suppressed`,
 		`client.addr == "192.0.2.7" && client.name > client.login`, `reason in ["greylisted"]`,
 	}
 }
@@ -59,7 +60,8 @@ func FuzzNative(f *testing.F) {
 				},
 				Mail: esmtp.Mail{From: rcpt, Size: size},
 			}
-			w := newWalk(t.Context(), nil, tx, &esmtp.Rcpt{To: rcpt}, false)
+			w := &walk{engine: new(Engine), ctx: t.Context(), tx: tx, rcpt: &esmtp.Rcpt{To: rcpt}}
+			w.facts.walk = w
 			w.marks, w.verdicts = []string{"m"}, []string{"m"}
 			w.result = &verify.Result{
 				Verdict: verify.Undeliverable, Proof: yes, Reason: verify.MailboxUnknown, MX: "mx." + domain,
@@ -69,7 +71,7 @@ func FuzzNative(f *testing.F) {
 			return got, w.asked, err
 		}
 		want, wantAsked, err := run(func(w *walk) (bool, error) {
-			value, err := new(vm.VM).Run(c.program, w.environment())
+			value, err := new(vm.VM).Run(c.program, &w.facts)
 			matched, _ := value.(bool)
 			return matched, err
 		})

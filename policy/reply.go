@@ -10,12 +10,17 @@ import (
 	"unicode/utf8"
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
+	"github.com/rcptgate/rcptgate/policy/senders"
 	"github.com/rcptgate/rcptgate/verify"
 	"github.com/rcptgate/rcptgate/verify/reply"
 )
 
-// verdictValues and stageValues are the closed sets of two names. Read only.
+// verdictValues, stageValues and stateValues are the closed sets of three names. Read only.
 var (
+	stateValues = []string{
+		string(senders.StateOK), string(senders.StateWarn), string(senders.StateThrottle),
+		string(senders.StateHold),
+	}
 	verdictValues = []string{
 		string(verify.Unknown), string(verify.Deliverable),
 		string(verify.Undeliverable), string(verify.Risky),

@@ -30,7 +30,7 @@ type CaseResult struct {
 // is asked of the network, and what the register and the senders have is left out. The error is that
 // of New.
 func RunCases(cfg Config, cases []Case) (Report, error) {
-	cfg.Mode = ModeEnforce
+	cfg.Mode, cfg.Register, cfg.Senders, cfg.Suppression = ModeEnforce, nil, nil, SuppressionRules
 	var answers caseVerifier
 	engine, err := New(cfg, &answers, nil)
 	if err != nil {
@@ -80,6 +80,7 @@ func (e *Engine) runCase(c Case, answers *caseVerifier) (CaseResult, error) {
 			return CaseResult{}, err
 		}
 	}
+	tx.given = &given{suppressed: c.Suppressed, counters: c.Counters.counters()}
 	answers.result, answers.asked = c.result(recipient), false
 	result := CaseResult{Case: c}
 	result.Decision = e.Explain(context.Background(), tx, esmtp.Rcpt{To: recipient})

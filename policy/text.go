@@ -106,7 +106,7 @@ func (w *walk) value(placeholder string, rule *compiledRule, ref string) string 
 		}
 		return w.tx.Mail.From.String()
 	case "client":
-		return w.environment().Client.Addr
+		return w.clientAddr()
 	case "rule":
 		return rule.Name
 	case "marks":

@@ -7,96 +7,82 @@ import (
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
+	"github.com/rcptgate/rcptgate/policy/register"
+	"github.com/rcptgate/rcptgate/policy/senders"
 	"github.com/rcptgate/rcptgate/verify"
 )
 
-// walk is one recipient on its way through the rules. It belongs to one goroutine.
+// walk is one recipient on its way through the gates and the rules. It belongs to one goroutine.
 type walk struct {
-	facts *facts // what conditions see, once one needs it; points back here for the lazy names
+	engine *Engine
+	facts  facts
 
 	ctx      context.Context // of the one call of Rcpt that the walk is
 	verifier Verifier
 	tx       *Transaction
 	rcpt     *esmtp.Rcpt
 	trace    bool
-	domains  bool // wait for what is to be known of the domain too
 	start    time.Time
 
-	now   bool           // do not wait: see Engine.Now
-	room  *verify.Result // for result, with now
-	put   verify.Question
-	stuck bool // a condition needs a verdict that has to be waited for
+	now     bool           // do not wait: see Engine.Now
+	room    *verify.Result // for result, with now
+	put     verify.Question
+	stuck   bool // a condition needs a verdict that has to be waited for
+	counted bool // the sender's counters have the recipient
 
 	result *verify.Result // nil until a condition reaches a lazy name
 	asked  bool           // the condition being evaluated reached one
 
 	marks, headers []string
 	verdicts       []string // the marks that are there, or are not, because of a verdict
+
+	suppression *register.Suppression
+	override    *register.Override
+	hold        *senders.Hold
+	sender      *senders.Counters // once a condition needs them
 }
 
-// facts is the environment of conditions: the names that are free. The lazy ones are calls.
+// facts is the environment of conditions, and what is made of a walk when they first need it.
 type facts struct {
-	Client     clientFacts  `expr:"client"`
-	Sender     addressFacts `expr:"sender"`
-	Recipient  addressFacts `expr:"recipient"`
-	Size       int          `expr:"size"`
-	NullSender bool         `expr:"null_sender"`
-	Trusted    bool         `expr:"trusted"`
-
 	walk *walk
+
+	clientAddr, clientName, sender, recipient string
 }
 
-type clientFacts struct {
-	Addr  string `expr:"addr"`
-	Name  string `expr:"name"`
-	Helo  string `expr:"helo"`
-	Login string `expr:"login"`
-}
-
-type addressFacts struct {
-	Address string `expr:"address"`
-	Local   string `expr:"local"`
-	Domain  string `expr:"domain"`
-}
-
-func newWalk(
-	ctx context.Context, verifier Verifier, tx *Transaction, rcpt *esmtp.Rcpt, trace bool,
-) *walk {
-	return &walk{ctx: ctx, verifier: verifier, tx: tx, rcpt: rcpt, trace: trace, start: time.Now()}
-}
-
-// environment is what conditions see. It is made when the first one is evaluated that is not
-// built in.
-func (w *walk) environment() *facts {
-	if w.facts != nil {
-		return w.facts
+func (w *walk) clientAddr() string {
+	if addr := w.tx.Client.Addr; w.facts.clientAddr == "" && addr.IsValid() {
+		w.facts.clientAddr = addr.Unmap().WithZone("").String()
 	}
-	tx := w.tx
-	w.facts = &facts{
-		Client: clientFacts{
-			Name:  strings.ToLower(tx.Client.Name),
-			Helo:  tx.Client.Helo,
-			Login: tx.Client.Login,
-		},
-		Sender:     factsOf(tx.Mail.From),
-		Recipient:  factsOf(w.rcpt.To),
-		Size:       clampSize(tx.Mail.Size),
-		NullSender: tx.Mail.From.IsNull(),
-		Trusted:    tx.Client.Trusted,
-		walk:       w,
-	}
-	if tx.Client.Addr.IsValid() {
-		w.facts.Client.Addr = tx.Client.Addr.Unmap().WithZone("").String()
-	}
-	return w.facts
+	return w.facts.clientAddr
 }
 
-func factsOf(a esmtp.Address) addressFacts {
-	f := addressFacts{Local: a.Local(), Domain: a.ASCIIDomain()}
-	if f.Address = f.Local; f.Domain != "" {
-		f.Address = a.Key()
+func (w *walk) clientName() string {
+	if w.facts.clientName == "" {
+		w.facts.clientName = strings.ToLower(w.tx.Client.Name)
 	}
-	return f
+	return w.facts.clientName
+}
+
+func (w *walk) senderAddress() string {
+	if w.facts.sender == "" {
+		w.facts.sender = addressOf(w.tx.Mail.From)
+	}
+	return w.facts.sender
+}
+
+func (w *walk) recipientAddress() string {
+	if w.facts.recipient == "" {
+		w.facts.recipient = addressOf(w.rcpt.To)
+	}
+	return w.facts.recipient
+}
+
+// addressOf is an address as conditions see it: "" for the null sender, "postmaster" without a domain.
+func addressOf(a esmtp.Address) string {
+	if a.ASCIIDomain() == "" {
+		return a.Local()
+	}
+	return a.Key()
 }
 
 func clampSize(size uint64) int {
@@ -128,18 +114,22 @@ func (w *walk) schedule() {
 	}
 }
 
-// question asks: what is put is kept for schedule.
-func (w *walk) question() *verify.Result {
-	w.put = verify.Question{
+func (w *walk) putQuestion() verify.Question {
+	return verify.Question{
 		Address:    w.rcpt.To,
 		Sender:     w.tx.Mail.From,
 		NullSender: w.tx.Mail.From.IsNull(),
 		UTF8:       w.tx.Mail.UTF8,
 		Helo:       w.tx.Client.Helo,
 		Budget:     w.tx.Budget,
-		CatchAll:   w.domains,
+		CatchAll:   w.engine.domains,
 		Trace:      w.trace,
 	}
+}
+
+// question asks: what is put is kept for schedule.
+func (w *walk) question() *verify.Result {
+	w.put = w.putQuestion()
 	if !w.now {
 		q := w.put
 		q.Client = w.client()
@@ -179,21 +169,63 @@ func isProven(r *verify.Result) bool {
 	return r != nil && r.Verdict == verify.Undeliverable && r.Proof
 }
 
+// begin is a decision that accepts, with what the walk has found.
+func (w *walk) begin(d *Decision, rule string) {
+	*d = Decision{
+		Recipient: w.rcpt.To, Action: Accept, Rule: rule, Result: w.result, Marks: w.marks,
+		Suppression: w.suppression, Override: w.override, Hold: w.hold,
+	}
+}
+
 // conclude makes the decision of the rule that matched. Without one, which the last built-in rule
 // prevents, the recipient is accepted: nothing is refused without a rule that says so.
-func (w *walk) conclude(rule *compiledRule, shadow bool, d *Decision) {
-	*d = Decision{Recipient: w.rcpt.To, Action: Accept, Result: w.result, Marks: w.marks}
+func (w *walk) conclude(rule *compiledRule, d *Decision) {
 	if rule == nil {
+		w.begin(d, "")
 		return
 	}
-	d.Rule = rule.Name
-	if rule.action == Accept {
-		d.Headers = w.headers
+	if rule.action == Accept || w.allowsProvider() {
+		w.begin(d, rule.Name)
+		if d.Headers = w.headers; rule.action != Accept {
+			d.Rule = gateOverride
+		}
 		return
 	}
-	d.Ref = newRef()
-	action, reply := w.refuse(rule, d.Ref)
-	if shadow {
+	w.begin(d, rule.Name)
+	ref := newRef()
+	action, reply := w.refuse(rule, ref)
+	w.refused(d, action, reply, ref)
+}
+
+// allowsProvider says whether an override sets aside the verdict that a rule refuses for.
+func (w *walk) allowsProvider() bool {
+	if !w.asked || w.result == nil || w.result.Provider == "" {
+		return false
+	}
+	override, ok := w.engine.register.AllowedProvider(w.result.Provider, time.Now())
+	if ok {
+		found := override // override itself stays on the stack
+		w.override = &found
+	}
+	return ok
+}
+
+// concludeGate makes the decision of a gate.
+func (w *walk) concludeGate(stopped verdictOfGate, d *Decision) {
+	w.begin(d, stopped.gate)
+	if stopped.action == Accept {
+		return
+	}
+	ref := newRef()
+	w.asked = false
+	reply := esmtp.NewReply(stopped.reply.code, stopped.reply.enhanced, w.defaultText(stopped.reply, ref))
+	w.refused(d, stopped.action, reply, ref)
+}
+
+// refused enters a refusal, which in shadow mode only would have been one.
+func (w *walk) refused(d *Decision, action Action, reply esmtp.Reply, ref string) {
+	d.Ref = ref
+	if w.engine.shadow {
 		d.Shadow, d.ShadowReply, d.Headers = action, reply, w.headers
 		return
 	}

@@ -172,6 +172,7 @@ var notFromTheFile = map[string]bool{
 	"proxy.Config.Checks": true, "proxy.Config.TLS": true, "proxy.Config.Hooks": true,
 	"relay.Config.RootCAs": true, "relay.Config.Credentials": true, // TestFilesReachTheRelay
 	"relay.Config.Dial": true, "policy.Config.Rules": true, "verify.Config.Log": true,
+	"policy.Config.Register": true, "policy.Config.Senders": true, "policy.Config.Suppression": true,
 	"senders.Config.MaxKeys": true, "senders.Config.Changed": true, "senders.Config.Log": true,
 	"register.Config.LearnComplaints": true, "register.Config.Log": true,
 	"message.Config.Enforced": true, "journal.Config.RotateEvery": true, "journal.Config.Secret": true,

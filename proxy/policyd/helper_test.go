@@ -230,7 +230,7 @@ func rcpt(instance, to string, others ...string) string {
 type events struct {
 	mu       sync.Mutex
 	all      []string
-	tx       []policy.Transaction
+	tx       []*policy.Transaction
 	messages []policyd.Message
 	relayed  []string
 }
@@ -260,7 +260,7 @@ func (e *events) hooks() policyd.Hooks {
 			e.note("recipient %s %s %s", d.Recipient, d.Action, a)
 			e.mu.Lock()
 			defer e.mu.Unlock()
-			e.tx = append(e.tx, *tx)
+			e.tx = append(e.tx, tx)
 		},
 		Message: func(_ *policy.Transaction, m policyd.Message) {
 			e.mu.Lock()
