@@ -103,6 +103,7 @@ func (b *benchmark) run(ctx context.Context) error {
 	}{
 		{benchThroughput, b.throughput},
 		{"warm recipients", b.warm},
+		{"policy delegation", b.policyd},
 		{"cached refusal", b.refusal},
 		{"idle memory", b.idleMemory},
 		{"big messages", b.bigMessages},

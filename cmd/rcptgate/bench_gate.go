@@ -116,6 +116,10 @@ func (l *benchLab) launch(ctx context.Context, g *benchGate) error {
 // slow it down otherwise.
 func (l *benchLab) config(g *benchGate, relay string) []byte {
 	redact := l.gateLog == nil // who asks for the log looks for a message in it
+	var policyd string
+	if l.policyd {
+		policyd = fmt.Sprintf("[policyd]\nlisten = [%q]\n", l.policyAt)
+	}
 	return fmt.Appendf(nil, `
 [log]
 redact = %t
@@ -142,7 +146,8 @@ servers = [%q]
 
 [http]
 listen = %q
-`, redact, g.address, relay, l.relayKeys, l.at.Port, l.verifyKeys, l.at.DNS, g.http)
+
+%s`, redact, g.address, relay, l.relayKeys, l.at.Port, l.verifyKeys, l.at.DNS, g.http, policyd)
 }
 
 // stop ends the gate as a service manager does, and waits.

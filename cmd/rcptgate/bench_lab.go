@@ -39,6 +39,9 @@ type benchLab struct {
 	relayKeys string
 	// verifyKeys are further lines of [verify].
 	verifyKeys string
+	// policyAt is where a gate that is started while policyd is set serves policy delegation.
+	policyAt string
+	policyd  bool
 	// gateLog takes the logs of all gates; nil: nobody does.
 	gateLog *os.File
 	ends    []func()
@@ -64,6 +67,9 @@ func newBenchLab(ctx context.Context, gate string, stderr io.Writer) (*benchLab,
 	l.ends = append(l.ends, l.world.Close)
 	if l.at, err = l.world.Listen(ctx); err == nil {
 		l.sink, _, err = l.server(ctx, "sink")
+	}
+	if err == nil {
+		l.policyAt, err = freeAddress(ctx)
 	}
 	if err != nil {
 		l.close()

@@ -16,10 +16,12 @@ import (
 	"github.com/rcptgate/rcptgate/internal/bench"
 )
 
-// benchPostfix is a private Postfix with two listeners.
+// benchPostfix is a private Postfix with four listeners.
 type benchPostfix struct {
 	filter string // smtpd_proxy_filter to the sink
 	verify string // reject_unverified_recipient, whose probes go to the sink
+	asks   string // check_policy_service, of benchLab.policyAt
+	plain  string // neither
 	tree   bench.Tree
 }
 
@@ -32,11 +34,10 @@ func (l *benchLab) startPostfix(ctx context.Context, script string) (*benchPostf
 	}
 	p := new(benchPostfix)
 	var err error
-	if p.filter, err = freeAddress(ctx); err != nil {
-		return nil, err
-	}
-	if p.verify, err = freeAddress(ctx); err != nil {
-		return nil, err
+	for _, address := range []*string{&p.filter, &p.verify, &p.asks, &p.plain} {
+		if *address, err = freeAddress(ctx); err != nil {
+			return nil, err
+		}
 	}
 	// Postfix's own user reads below it.
 	dir, err := os.MkdirTemp("", "rcptgate-bench-postfix-")
@@ -49,8 +50,11 @@ func (l *benchLab) startPostfix(ctx context.Context, script string) (*benchPostf
   -o smtpd_proxy_filter=%s
 %s inet n - n - - smtpd
   -o smtpd_recipient_restrictions=reject_unverified_recipient
+%s inet n - n - - smtpd
+  -o { smtpd_recipient_restrictions = check_policy_service inet:%s }
+%s inet n - n - - smtpd
 verify unix - - n - 1 verify
-`, p.filter, l.sink, p.verify), 0o600)
+`, p.filter, l.sink, p.verify, p.asks, l.policyAt, p.plain), 0o600)
 	if err != nil {
 		return nil, err
 	}
