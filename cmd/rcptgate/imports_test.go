@@ -60,6 +60,7 @@ var layers = map[string][]string{
 	"internal/limit":   {},
 	"internal/mxsim":   {"internal/esmtp"},
 	"internal/bench":   {},
+	"internal/bulk":    {"verify", "verify/mx", "verify/provider", "internal/esmtp", "internal/limit"},
 	"e2e":              {},
 }
 

@@ -8,6 +8,7 @@
 //	rcptgate check-config --config FILE     find every fault of a configuration
 //	rcptgate config show --config FILE      the values in force, of all keys or of one
 //	rcptgate verify ADDRESS...              what is known of mailboxes
+//	rcptgate check FILE                     the verdicts of a whole list
 //	rcptgate explain --from SENDER ADDRESS  every step of one decision
 //	rcptgate internal-domains               the domains that a Postfix keeps for itself
 //	rcptgate classify [FILE]                what replies of mail servers mean
@@ -90,7 +91,7 @@ rest to the relay.`,
 		return usageError(err.Error(), fmt.Sprintf("run `%s --help`", cmd.CommandPath()))
 	})
 	root.AddCommand(
-		newServeCmd(), newCheckConfigCmd(), newVerifyCmd(), newExplainCmd(),
+		newServeCmd(), newCheckConfigCmd(), newVerifyCmd(), newBulkCmd(), newExplainCmd(),
 		newInternalDomainsCmd(), newClassifyCmd(), newCacheCmd(), newDemoCmd(), newBenchCmd(),
 		newConfigCmd(), newCompletionCmd(), newVersionCmd(),
 	)
