@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/config"
@@ -33,6 +34,9 @@ type kept struct {
 	senders  *senders.Table
 	checker  *message.Checker
 	journal  *journal.Journal
+
+	forgetting sync.Mutex
+	forgotten  map[string]time.Time // providers whose verdicts until then are void
 }
 
 // openKept opens all of it, or nothing. egress tells where mail leaves from if cfg does not.

@@ -50,7 +50,16 @@ func (s *service) replace(ctx context.Context, cfg *config.Config) error {
 		next.discard() //nolint:contextcheck // it outlives no ctx
 		return failed(err.Error(), "")
 	}
+	if err := s.useTokens(cfg); err != nil {
+		closeAll(opened)
+		next.discard() //nolint:contextcheck // it outlives no ctx
+		return err
+	}
 	// From here on nothing fails.
+	if cfg.ControlSocket() != s.control.endpoint {
+		s.log.Warn("http.control_socket changes when the gate is started again",
+			"socket", string(s.control.endpoint))
+	}
 	s.warn(cfg)
 	s.meetRelay(ctx, next)
 	if cfg.Log.Format != s.cfg.Log.Format {

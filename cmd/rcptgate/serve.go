@@ -56,7 +56,9 @@ type service struct {
 	certs   *certificates
 	metrics *web.Metrics
 	web     *web.Server
+	control control
 	gate    *gate
+	started time.Time
 	sockets sockets
 	running sync.WaitGroup
 	broken  chan error // from listeners
@@ -90,6 +92,7 @@ func serve(
 	for _, place := range places(cfg) {
 		s.start(ctx, s.sockets[place])
 	}
+	s.serveControl()
 	s.running.Go(func() { s.checkRelay(ctx, s.gate.parts()) })
 	v := buildVersion()
 	s.log.Info("ready", "hostname", cfg.Hostname(), "mode", cfg.Verify.Mode,
@@ -146,8 +149,16 @@ func (s *service) build(ctx context.Context) error {
 	}
 	s.gate.lookAfter(s.cfg)
 	s.web = web.New(s.metrics, s.checks, s.log)
-	s.health.adopted(s.cfg, time.Now())
+	s.started = time.Now()
+	s.health.adopted(s.cfg, s.started)
 	s.chooseWatched()
+	if err := s.buildAPI(ctx); err != nil {
+		s.closeSockets()
+		stopped, cancel := context.WithCancel(ctx)
+		cancel() // nothing has begun that would have to end
+		_ = s.gate.shutdown(stopped)
+		return err
+	}
 	return nil
 }
 
@@ -233,6 +244,7 @@ func (s *service) drain(signals <-chan os.Signal) error {
 	quit, cancelQuit := context.WithTimeout(context.Background(), quitTime)
 	defer cancelQuit()
 	_ = s.web.Shutdown(quit) // who reads metrics that slowly is cut off
+	_ = s.control.server.Shutdown(quit)
 	if err != nil {
 		s.log.Error("stopped", "error", err.Error(), "after_ms", time.Since(start).Milliseconds())
 		return err

@@ -183,6 +183,10 @@ func (g *gate) buildParts(cfg *config.Config) (*gateParts, error) {
 	}
 	v.settings.Store, v.settings.Settled = g.store, g.kept.settled
 	v.verifier = verify.New(v.settings, v.hosts, v.pool)
+	if err := g.kept.restoreForgotten(v.verifier); err != nil {
+		g.log.Warn("it is not known any more which providers' verdicts to forget", "error", err.Error(),
+			"hint", "run `rcptgate override forget --provider NAME` again, and remove the file")
+	}
 	engine, err := g.newEngine(cfg, v.verifier)
 	if err != nil {
 		v.close()
@@ -197,7 +201,9 @@ func (g *gate) buildParts(cfg *config.Config) (*gateParts, error) {
 func (g *gate) egress() []netip.Addr { return g.parts().verification.verifier.Egress() }
 
 func (g *gate) newEngine(cfg *config.Config, verifier *verify.Verifier) (*policy.Engine, error) {
-	engine, err := policy.New(cfg.PolicyConfig(), verifier, logFor(g.log, logPolicy))
+	settings := cfg.PolicyConfig()
+	settings.Register, settings.Senders = g.kept.register, g.kept.senders
+	engine, err := policy.New(settings, verifier, logFor(g.log, logPolicy))
 	if err != nil {
 		return nil, usageError(fmt.Sprintf("%s: %v", cfg.Name(), err), "run `rcptgate check-config`")
 	}

@@ -90,6 +90,7 @@ limits = [{ name = "all", per = "client", messages = ["9/hour"] }]
 [policy.hygiene]
 mode = "enforce"
 [policy.suppression]
+mode = "rules"
 learn = "bounces"
 max_entries = 7
 [policy.message]
@@ -172,12 +173,13 @@ var notFromTheFile = map[string]bool{
 	"proxy.Config.Checks": true, "proxy.Config.TLS": true, "proxy.Config.Hooks": true,
 	"relay.Config.RootCAs": true, "relay.Config.Credentials": true, // TestFilesReachTheRelay
 	"relay.Config.Dial": true, "policy.Config.Rules": true, "verify.Config.Log": true,
-	"policy.Config.Register": true, "policy.Config.Senders": true, "policy.Config.Suppression": true,
+	"policy.Config.Register": true, "policy.Config.Senders": true,
 	"senders.Config.MaxKeys": true, "senders.Config.Changed": true, "senders.Config.Log": true,
 	"register.Config.LearnComplaints": true, "register.Config.Log": true,
 	"message.Config.Enforced": true, "journal.Config.RotateEvery": true, "journal.Config.Secret": true,
 	"journal.Config.MemoryOctets": true, "journal.Config.Queue": true, "policyd.Config.Hooks": true,
-	"verify.Config.Settled": true, "verify.Config.Store": true, "verify.Config.CacheSize": true, "verify.Config.Secret": true,
+	"verify.Config.Settled": true, "verify.Config.Store": true, "verify.Config.CacheSize": true,
+	"verify.Config.Secret": true,
 	"verify.Config.Providers": true, "verify.Config.NoInvented": true,
 	"health.Config.DNS": true, "health.Config.Addrs": true, "health.Config.Port25": true,
 	"health.Config.Blocks": true, "health.Config.Log": true,

@@ -214,6 +214,7 @@ type Hygiene struct {
 
 // Suppression is [policy.suppression]: the list of recipients that get no mail.
 type Suppression struct {
+	Mode       string `toml:"mode" enum:"reject,rules"`
 	Learn      string `toml:"learn" enum:"off,bounces"`
 	MaxEntries int    `toml:"max_entries" min:"1"`
 }
@@ -366,7 +367,7 @@ func defaultPolicy() Policy {
 		Hygiene: Hygiene{
 			Mode: "warn", Minimum: 50, Warn: 0.04, Throttle: 0.05, Hold: 0.10, Distinct: 100,
 		},
-		Suppression: Suppression{Learn: "off", MaxEntries: register.DefaultMaxEntries},
+		Suppression: Suppression{Mode: "reject", Learn: "off", MaxEntries: register.DefaultMaxEntries},
 		Message: Message{
 			Position: message.PositionLater, BulkAuto: 4000, Timeout: Duration(5 * time.Second),
 		},

@@ -54,6 +54,7 @@ func (c *Config) PolicyConfig() policy.Config {
 	}
 	return policy.Config{
 		Mode: c.Policy.Mode, Preset: c.Policy.Preset, Rules: rules, Lists: c.Policy.Lists, RedactLog: c.Log.Redact,
+		Suppression: c.Policy.Suppression.Mode,
 	}
 }
 
