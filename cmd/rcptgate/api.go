@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/rcptgate/rcptgate/internal/config"
+	"github.com/rcptgate/rcptgate/internal/esmtp"
+	"github.com/rcptgate/rcptgate/internal/web"
+	"github.com/rcptgate/rcptgate/verify"
+)
+
+// control is the API on its socket, for the commands of this machine.
+type control struct {
+	endpoint config.Endpoint
+	socket   net.Listener // nil: none
+	server   *web.Server
+}
+
+// buildAPI makes the API and opens the control socket. It comes after all parts are there.
+func (s *service) buildAPI(ctx context.Context) error {
+	api := web.NewAPI(s.apiParts, s.log)
+	s.web.Mount(api)
+	s.control = control{endpoint: s.cfg.ControlSocket(), server: web.NewControl(api, s.log)}
+	if err := s.useTokens(s.cfg); err != nil {
+		return err
+	}
+	var err error
+	s.control.socket, err = listenControl(ctx, s.control.endpoint)
+	return err
+}
+
+// useTokens takes over the tokens that cfg names, or leaves all as it was.
+func (s *service) useTokens(cfg *config.Config) error {
+	tokens, err := web.OpenTokens(cfg.HTTP.TokensFile, s.log)
+	if err != nil {
+		return &failure{code: exitUsage, text: err.Error(), plain: true}
+	}
+	s.web.UseTokens(tokens)
+	return nil
+}
+
+// serveControl answers commands until the socket is closed.
+func (s *service) serveControl() {
+	if s.control.socket == nil {
+		return
+	}
+	path, _ := s.control.endpoint.Unix()
+	s.log.Info("listening", "network", "unix", "address", path, "kind", "control", "inherited", false)
+	s.running.Go(func() { _ = s.control.server.Serve(s.control.socket) })
+}
+
+// apiParts is what the API shows and changes, as it is now.
+func (s *service) apiParts() web.Parts {
+	k := s.gate.kept
+	v := func() *verify.Verifier { return s.gate.parts().verification.verifier }
+	return web.Parts{
+		Register: k.register, Senders: k.senders, Journal: k.journal, Status: s.status,
+		Memory: web.Memory{
+			Address: func(a esmtp.Address) error { v().Forget(a); return nil },
+			Domain:  func(domain string) error { v().ForgetDomain(domain); return nil },
+			Provider: func(name string) error {
+				return k.forgetProvider(v(), name, time.Now())
+			},
+		},
+	}
+}
+
+func (s *service) status() web.Status {
+	cfg, since, _ := s.health.configuration()
+	build := s.buildInfo()
+	return web.Status{
+		Version: build.Version, Commit: build.Commit, Started: s.started, Config: cfg.Name(),
+		Loaded: since, Mode: cfg.Verify.Mode, Policy: cfg.Policy.Mode, Preset: cfg.Policy.Preset,
+		Checks: s.checks(),
+	}
+}
+
+// forgottenName is the file of the providers whose verdicts are void, and since when.
+const forgottenName = "forgotten.json"
+
+// forgottenFor is longer than any verdict lives.
+const forgottenFor = 366 * 24 * time.Hour
+
+// forgetProvider makes all verdicts about a provider's mailboxes void, also those in the cache's
+// file, which a gate that starts later must not believe either.
+func (k *kept) forgetProvider(v *verify.Verifier, name string, now time.Time) error {
+	k.forgetting.Lock()
+	defer k.forgetting.Unlock()
+	v.ForgetProvider(name, now)
+	if k.forgotten == nil {
+		k.forgotten = make(map[string]time.Time)
+	}
+	k.forgotten[name] = now
+	return k.dir.Write(forgottenName, func(w io.Writer) error {
+		return json.NewEncoder(w).Encode(k.forgotten)
+	})
+}
+
+// restoreForgotten tells the verifier what was forgotten before this process. A file that cannot be
+// read is told: verdicts that somebody did not believe are in use again.
+func (k *kept) restoreForgotten(v *verify.Verifier) error {
+	k.forgetting.Lock()
+	defer k.forgetting.Unlock()
+	_, err := k.dir.Read(forgottenName, func(r io.Reader) error {
+		return json.NewDecoder(io.LimitReader(r, 1<<20)).Decode(&k.forgotten)
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", k.dir.Path(forgottenName), err)
+	}
+	maps.DeleteFunc(k.forgotten, func(_ string, at time.Time) bool {
+		return time.Since(at) > forgottenFor
+	})
+	for _, name := range slices.Sorted(maps.Keys(k.forgotten)) {
+		v.ForgetProvider(name, k.forgotten[name])
+	}
+	return nil
+}
