@@ -37,7 +37,7 @@ func (b *benchmark) policyd(ctx context.Context) error {
 	round := max(b.round, time.Second)
 	var all []policyRates
 	for i := range 1 + b.rounds {
-		r, err := b.policyRound(ctx, recipients, round)
+		r, err := b.policyRound(ctx, g, recipients, round)
 		if err != nil {
 			return err
 		}
@@ -49,34 +49,73 @@ func (b *benchmark) policyd(ctx context.Context) error {
 	return nil
 }
 
-// policyRates are the recipients a second of one round; 0 where there is no Postfix.
+// policyRates are what one round showed; zero where there is no Postfix.
 type policyRates struct {
-	direct float64 // the gate
+	direct policyRate // the gate
 	// Postfix: with check_policy_service, with reject_unverified_recipient, and with neither.
-	asks, verifies, plain float64
+	asks, verifies, plain policyRate
+}
+
+// policyRate is recipients a second, and the CPU time of the servers for each, in microseconds.
+type policyRate struct{ rate, cpu float64 }
+
+func rateOf(n int64, took, cpu time.Duration) policyRate {
+	return policyRate{float64(n) / took.Seconds(), float64(cpu) / float64(n) / float64(time.Microsecond)}
 }
 
 func (b *benchmark) policyRound(
-	ctx context.Context, recipients []string, d time.Duration,
+	ctx context.Context, g *benchGate, recipients []string, d time.Duration,
 ) (r policyRates, err error) {
-	if r.direct, err = policyLoad(ctx, b.lab.policyAt, recipients, d); err != nil || b.peer == nil {
+	err = measureCPU(&r.direct, []bench.Tree{g.tree}, func() (int64, time.Duration, error) {
+		return policyLoad(ctx, b.lab.policyAt, recipients, d)
+	})
+	if err != nil || b.peer == nil {
 		return r, err
 	}
 	for _, t := range []struct {
 		address string
-		rate    *float64
+		rate    *policyRate
 	}{{b.peer.asks, &r.asks}, {b.peer.verify, &r.verifies}, {b.peer.plain, &r.plain}} {
 		load := bench.Load{Work: benchWarm(), Address: t.address, Recipients: recipients, Duration: d}
-		got := load.Run(ctx)
-		if ctx.Err() != nil {
-			return r, ctx.Err()
+		err = measureCPU(t.rate, []bench.Tree{g.tree, b.peer.tree}, func() (int64, time.Duration, error) {
+			got := load.Run(ctx)
+			if ctx.Err() == nil && got.Errors > 0 {
+				return 0, 0, fmt.Errorf("postfix: %w", got.First)
+			}
+			return got.Recipients, got.Wall, ctx.Err()
+		})
+		if err != nil {
+			return r, err
 		}
-		if got.Errors > 0 {
-			return r, fmt.Errorf("postfix: %w", got.First)
-		}
-		*t.rate = float64(got.Recipients) / got.Wall.Seconds()
 	}
 	return r, nil
+}
+
+// measureCPU runs a load and fills r with its recipients a second and the CPU time of the servers.
+func measureCPU(
+	r *policyRate, servers []bench.Tree, load func() (int64, time.Duration, error),
+) error {
+	used := func() (sum time.Duration, err error) {
+		for _, t := range servers {
+			cpu, err := t.CPU()
+			if err != nil {
+				return 0, err
+			}
+			sum += cpu
+		}
+		return sum, nil
+	}
+	before, err := used()
+	if err != nil {
+		return err
+	}
+	n, took, err := load()
+	if err != nil {
+		return err
+	}
+	after, err := used()
+	*r = rateOf(n, took, after-before)
+	return err
 }
 
 func (b *benchmark) printPolicyd(all []policyRates) {
@@ -87,29 +126,37 @@ func (b *benchmark) printPolicyd(all []policyRates) {
 		}
 		return bench.Median(list), slices.Min(list), slices.Max(list)
 	}
-	direct, least, most := pick(func(r policyRates) float64 { return r.direct })
+	rate, least, most := pick(func(r policyRates) float64 { return r.direct.rate })
+	cpu, _, _ := pick(func(r policyRates) float64 { return r.direct.cpu })
 	writef(b.out, "\nPolicy delegation, warm recipients: %d connections, each waiting for every answer.\n"+
-		"  gate %.0f requests/s [%.0f - %.0f], goal %s\n", benchPolicyConns,
-		direct, least, most, atLeast(direct, 20000, 0))
+		"  gate %.0f requests/s [%.0f - %.0f], goal %s; CPU %.1f us each\n", benchPolicyConns,
+		rate, least, most, atLeast(rate, 20000, 0), cpu)
 	if b.peer == nil {
 		return
 	}
-	verifies, _, _ := pick(func(r policyRates) float64 { return r.verifies })
-	ratio, least, most := pick(func(r policyRates) float64 { return r.direct / r.verifies })
-	writef(b.out, "  Postfix with reject_unverified_recipient %.0f RCPT/s: the gate answers %.1f times as "+
-		"many [%.1f - %.1f], goal %s\n", verifies, ratio, least, most, atLeast(ratio, 3, 0))
-	asks, _, _ := pick(func(r policyRates) float64 { return r.asks })
-	plain, _, _ := pick(func(r policyRates) float64 { return r.plain })
-	ratio, least, most = pick(func(r policyRates) float64 { return r.asks / r.verifies })
-	writef(b.out, "  Postfix with check_policy_service %.0f RCPT/s, %.1f times as many [%.1f - %.1f]; "+
-		"with neither %.0f\n", asks, ratio, least, most, plain)
+	ratio, least, most := pick(func(r policyRates) float64 { return r.direct.rate / r.verifies.rate })
+	writef(b.out, "  %.1f times as many as Postfix with reject_unverified_recipient takes RCPT "+
+		"[%.1f - %.1f], goal %s\n", ratio, least, most, atLeast(ratio, 3, 0))
+	for _, t := range []struct {
+		name string
+		of   func(policyRates) policyRate
+	}{
+		{"reject_unverified_recipient", func(r policyRates) policyRate { return r.verifies }},
+		{"check_policy_service, with the gate", func(r policyRates) policyRate { return r.asks }},
+		{"neither", func(r policyRates) policyRate { return r.plain }},
+	} {
+		rate, least, most := pick(func(r policyRates) float64 { return t.of(r).rate })
+		cpu, _, _ := pick(func(r policyRates) float64 { return t.of(r).cpu })
+		writef(b.out, "  Postfix with %s: %.0f RCPT/s [%.0f - %.0f]; CPU %.0f us each\n", t.name,
+			rate, least, most, cpu)
+	}
 }
 
-// policyLoad asks a policy server about recipients for a while, and returns how many a second it
-// answered.
+// policyLoad asks a policy server about recipients for a while, and returns how many it answered in
+// which time.
 func policyLoad(
 	ctx context.Context, address string, recipients []string, d time.Duration,
-) (float64, error) {
+) (n int64, took time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	var answered atomic.Int64
@@ -124,8 +171,7 @@ func policyLoad(
 		})
 	}
 	conns.Wait()
-	took := time.Since(start)
-	return float64(answered.Load()) / took.Seconds(), errors.Join(errs...)
+	return answered.Load(), time.Since(start), errors.Join(errs...)
 }
 
 var errPolicyAnswer = errors.New("the policy server does not let a recipient pass")
