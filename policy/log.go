@@ -10,12 +10,13 @@ import (
 // AppendLog appends the decision's keys and values for one structured log line, the same keys in
 // the same order each time, those without a value left out:
 //
-//	recipient action shadow rule reply ref
+//	recipient action shadow rule reply ref marks suppressed override hold limit
 //	verdict reason confidence provider mx stage mx_reply cached   (if the verifier was asked)
 //	wait_ms
 //
 // action is what happened; shadow is what would have happened in enforce mode. reply is ours, code
-// and enhanced code; mx_reply is the mail server's refusal, escaped. With redact the recipient is
+// and enhanced code; marks are joined by commas; suppressed is why the recipient is on the list,
+// override what kind allows it, hold the kind of the sender's hold and limit whose; mx_reply is the mail server's refusal, escaped. With redact the recipient is
 // shortened, and what the mail server wrote loses whatever may be an address or this local part.
 func (d *Decision) AppendLog(dst []slog.Attr, redact bool) []slog.Attr {
 	dst = append(dst, slog.String("recipient", logAddress(d.Recipient, redact)),
@@ -32,10 +33,27 @@ func (d *Decision) AppendLog(dst []slog.Attr, redact bool) []slog.Attr {
 	if d.Ref != "" {
 		dst = append(dst, slog.String("ref", d.Ref))
 	}
+	if len(d.Marks) > 0 {
+		dst = append(dst, slog.String("marks", strings.Join(d.Marks, ",")))
+	}
+	dst = d.appendGates(dst)
 	if d.Result != nil {
 		dst = d.appendResult(dst, redact)
 	}
 	return append(dst, slog.Int64("wait_ms", d.Elapsed.Milliseconds()))
+}
+
+func (d *Decision) appendGates(dst []slog.Attr) []slog.Attr {
+	if d.Suppression != nil {
+		dst = append(dst, slog.String("suppressed", string(d.Suppression.Reason)))
+	}
+	if d.Override != nil {
+		dst = append(dst, slog.String("override", string(d.Override.Kind)))
+	}
+	if d.Hold != nil {
+		dst = append(dst, slog.String("hold", d.Hold.Kind.String()), slog.String("limit", d.Hold.Name))
+	}
+	return dst
 }
 
 func (d *Decision) appendResult(dst []slog.Attr, redact bool) []slog.Attr {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
 	"github.com/rcptgate/rcptgate/policy"
+	"github.com/rcptgate/rcptgate/policy/register"
+	"github.com/rcptgate/rcptgate/policy/senders"
 	"github.com/rcptgate/rcptgate/verify"
 )
 
@@ -50,6 +52,21 @@ func TestAppendLogNotAsked(t *testing.T) {
 	d.Elapsed = 0
 	if got := logLine(d, false); got != "msg=recipient recipient=bob@example.net action=accept rule=own wait_ms=0" {
 		t.Error(got)
+	}
+}
+
+// TestAppendLogGates: what gates and marks say stands between the reply and the verdict.
+func TestAppendLogGates(t *testing.T) {
+	d := policy.Decision{
+		Recipient: address(t, "bob@example.net"), Action: policy.Defer, Rule: "it", Marks: []string{"a", "b"},
+		Suppression: &register.Suppression{Address: "bob@example.net", Reason: register.Complaint},
+		Override:    &register.Override{Kind: register.AllowAddress, Name: "bob@example.net"},
+		Hold:        &senders.Hold{Kind: senders.Limited, Name: "few", Key: "login:joe"},
+	}
+	const want = "msg=recipient recipient=b…@example.net action=defer rule=it marks=a,b suppressed=complaint " +
+		"override=address hold=limited limit=few wait_ms=0"
+	if got := logLine(d, true); got != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
 	}
 }
 

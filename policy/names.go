@@ -83,9 +83,9 @@ var senderNames = []name{
 		func(w *walk) string { return w.tx.Mail.From.Local() }),
 	text("sender.domain", "domain of the sender, lower case, A-labels (xn--...)",
 		func(w *walk) string { return w.tx.Mail.From.ASCIIDomain() }).domain(),
-	flag("sender.role", "as recipient.role, of the sender",
+	truth("sender.role", "as recipient.role, of the sender",
 		func(w *walk) bool { return isRole(w.tx.Mail.From.Local()) }),
-	flag("sender.free", "as recipient.free, of the sender",
+	truth("sender.free", "as recipient.free, of the sender",
 		func(w *walk) bool { return isFree(w.tx.Mail.From.ASCIIDomain()) }),
 	whole("sender.messages_minute", "messages of the sender (its login; else the client and the "+
 		"sender's domain) in the last minute, with this one",
@@ -113,18 +113,18 @@ var recipientNames = []name{
 		func(w *walk) string { return w.rcpt.To.Local() }),
 	text("recipient.domain", `domain of the recipient, lower case, A-labels (xn--...); "" for `+
 		`<postmaster>`, func(w *walk) string { return w.rcpt.To.ASCIIDomain() }).domain(),
-	flag("recipient.role", "the local part belongs to a role, not to a person: info, sales, abuse, "+
+	truth("recipient.role", "the local part belongs to a role, not to a person: info, sales, abuse, "+
 		"postmaster, list-request, noreply, ...",
 		func(w *walk) bool { return isRole(w.rcpt.To.Local()) }),
-	flag("recipient.disposable", "the domain, or one above it, gives out mailboxes to be thrown away",
+	truth("recipient.disposable", "the domain, or one above it, gives out mailboxes to be thrown away",
 		func(w *walk) bool { return isDisposable(w.rcpt.To.ASCIIDomain()) }),
-	flag("recipient.free", "anybody gets a mailbox at the domain for nothing: gmail.com, ...",
+	truth("recipient.free", "anybody gets a mailbox at the domain for nothing: gmail.com, ...",
 		func(w *walk) bool { return isFree(w.rcpt.To.ASCIIDomain()) }),
 }
 
 // mailNames are those of the message and of what rules before this one left.
 var mailNames = []name{
-	text("door", "where the question came in: the proxy or the Postfix policy service",
+	text("door", "where the question came in, at the proxy or at the Postfix policy service",
 		func(w *walk) string {
 			if w.tx.Door == "" {
 				return DoorSMTP
@@ -133,11 +133,11 @@ var mailNames = []name{
 		}).oneOf([]string{DoorSMTP, DoorPolicyd}),
 	whole("size", "octets of the message as the client announced them (SIZE=); 0 if it did not",
 		func(w *walk) int { return clampSize(w.tx.Mail.Size) }),
-	flag("null_sender", "the message is a bounce: MAIL FROM:<>",
+	truth("null_sender", "the message is a bounce: MAIL FROM:<>",
 		func(w *walk) bool { return w.tx.Mail.From.IsNull() }),
-	flag("trusted", "the session came through a mail server that gave XFORWARD",
+	truth("trusted", "the session came through a mail server that gave XFORWARD",
 		func(w *walk) bool { return w.tx.Client.Trusted }),
-	flag("suppressed", "the recipient is on the suppression list for this sender; rules see it only "+
+	truth("suppressed", "the recipient is on the suppression list for this sender; rules see it only "+
 		"where the list is left to them, as it is refused before them otherwise",
 		func(w *walk) bool { return w.isSuppressed() }),
 	group(marksName, `what rules before this one marked the recipient with, for "NAME" in marks`),
@@ -170,7 +170,7 @@ func text(path, doc string, get func(*walk) string) name {
 	return name{Name: Name{Name: path, Type: "string", Doc: doc}, text: get}
 }
 
-func flag(path, doc string, get func(*walk) bool) name {
+func truth(path, doc string, get func(*walk) bool) name {
 	return name{Name: Name{Name: path, Type: "bool", Doc: doc}, flag: get}
 }
 
@@ -191,7 +191,7 @@ func lazyText(path, doc string, get func(*verify.Result) string) name {
 }
 
 func lazyFlag(path, doc string, get func(*verify.Result) bool) name {
-	return flag(path, doc, func(w *walk) bool { return get(w.ask()) }).lazy()
+	return truth(path, doc, func(w *walk) bool { return get(w.ask()) }).lazy()
 }
 
 func lazyNumber(path, doc string, get func(*verify.Result) float64) name {
