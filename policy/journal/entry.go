@@ -57,6 +57,12 @@ type Entry struct {
 	Marks       []string `json:"marks,omitempty"`
 	Headers     []string `json:"headers,omitempty"`
 
+	// What stood before the rules, if it decided.
+
+	Suppression *Suppression `json:"suppression,omitempty"`
+	Override    *Override    `json:"override,omitempty"`
+	Hold        *Hold        `json:"hold,omitempty"`
+
 	// What the verifier said, if it was asked.
 
 	Verdict        string    `json:"verdict,omitempty"`

@@ -85,6 +85,7 @@ func (x *explainer) recipient(e *Entry) {
 		x.line("Header", header)
 	}
 	x.line("Took", wait(e.WaitMS))
+	x.gates(e)
 	x.evidence(e)
 	x.next(e)
 }
@@ -120,7 +121,7 @@ func (x *explainer) about(e *Entry) {
 func (x *explainer) evidence(e *Entry) {
 	x.head("What was known of the recipient")
 	if e.Verdict == "" {
-		x.say("Nothing was asked: no rule that was reached needs to know.")
+		x.say("Nothing was asked: what was reached needs no verdict.")
 		return
 	}
 	x.line("Verdict", e.Verdict, ": ", reasonWords(e.Reason), " (", e.Reason, ")")
@@ -190,6 +191,9 @@ func orNever(t time.Time) string {
 // next is what can be done.
 func (x *explainer) next(e *Entry) {
 	x.head("What to do")
+	if x.nextGate(e) {
+		return
+	}
 	result := verify.Result{
 		Reason: verify.Reason(e.Reason), RetryAfter: time.Duration(e.RetryAfter) * time.Second,
 	}
@@ -209,12 +213,12 @@ func (x *explainer) next(e *Entry) {
 		return
 	}
 	x.say("If the decision was wrong, let the recipient pass:")
-	x.say("  rcptgate override allow " + shellWord(whole(e.Recipient)) + " --for 7d --note 'why'")
+	x.allow(e)
 	if e.Verdict != "" {
 		x.say("or have what is known of it forgotten, so that it is asked anew:")
-		x.say("  rcptgate override forget " + shellWord(whole(e.Recipient)))
+		x.say("  rcptgate override forget -c FILE " + shellWord(whole(e.Recipient)))
 		x.say("See what the rules do with it now, without mail:")
-		x.say("  rcptgate explain --config FILE --from " + shellWord(whole(e.Sender)) + " " +
+		x.say("  rcptgate explain -c FILE --from " + shellWord(whole(e.Sender)) + " " +
 			shellWord(whole(e.Recipient)))
 	}
 }

@@ -55,11 +55,11 @@ What was known of the recipient
 What to do
   Remove the address from the list; if it is right, ask its owner for another.
   If the decision was wrong, let the recipient pass:
-    rcptgate override allow bob@example.net --for 7d --note 'why'
+    rcptgate override allow -c FILE bob@example.net --for 7d --note 'why'
   or have what is known of it forgotten, so that it is asked anew:
-    rcptgate override forget bob@example.net
+    rcptgate override forget -c FILE bob@example.net
   See what the rules do with it now, without mail:
-    rcptgate explain --config FILE --from news@shop.example.org bob@example.net
+    rcptgate explain -c FILE --from news@shop.example.org bob@example.net
 `
 	if got := explained(t, &e); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -85,7 +85,7 @@ func TestExplainOthers(t *testing.T) {
 			[]string{
 				"rcptgate accepted bob@example.net.", "In enforce mode it would have refused it for good.",
 				"Reply        250 2.1.5 Ok (the relay's)", "Would reply  550 5.1.1",
-				"override allow bob@example.net",
+				"override allow -c FILE bob@example.net",
 			},
 			[]string{"the relay refused"},
 		},
@@ -101,13 +101,13 @@ func TestExplainOthers(t *testing.T) {
 		},
 		{
 			"no verdict", itemOf(tx, plain, plain.Reply, false), RedactOff,
-			[]string{"Nothing was asked", `override allow '-rf'\''x@example.net' --for`},
+			[]string{"Nothing was asked", `override allow -c FILE '-rf'\''x@example.net' --for`},
 			[]string{"forget", "Verdict"},
 		},
 		{
 			"shortened", itemOf(tx, refused(t, "bob@example.net", "REF"), esmtp.Reply{Code: 550}, false),
 			RedactLocal,
-			[]string{"b…@example.net", "override allow ADDRESS --for"},
+			[]string{"b…@example.net", "override allow -c FILE ADDRESS --for"},
 			[]string{"bob"},
 		},
 		{

@@ -24,6 +24,9 @@ type item struct {
 	rule, ref      string
 	shadowReply    esmtp.Reply
 	marks, headers []string
+	suppression    *Suppression
+	override       *Override
+	hold           *Hold
 	relayed        bool
 	asked          bool // the verifier was asked: result
 	result         verify.Result
@@ -57,6 +60,7 @@ func (it *item) decision(d *policy.Decision) {
 	}
 	it.rule, it.ref, it.shadowReply = d.Rule, d.Ref, d.ShadowReply
 	it.marks, it.headers, it.elapsed = d.Marks, d.Headers, d.Elapsed
+	it.gates(d)
 	if d.Result != nil {
 		it.asked, it.result = true, *d.Result
 	}
@@ -148,6 +152,7 @@ func (f *formatter) decision(it *item) {
 	l.flag("relayed", it.relayed)
 	f.list("marks", it.marks, maxMarks, maxName)
 	f.list("headers", it.headers, maxHeader, maxText)
+	f.gates(it)
 	if it.asked {
 		f.result(&it.result)
 	}

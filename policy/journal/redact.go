@@ -95,6 +95,31 @@ func (r *redactor) login(login string) string {
 	return login[:n] + "…"
 }
 
+// name is what may be an address or not: one that is none, and "*@domain", stays as it is.
+func (r *redactor) name(s string) string {
+	if r.mode == RedactOff || !strings.Contains(s, "@") || strings.HasPrefix(s, "*@") ||
+		strings.HasPrefix(s, "@") {
+		return s
+	}
+	a, err := esmtp.ParseAddress(s, true)
+	if err != nil {
+		return hidden
+	}
+	return string(r.appendAddress(nil, a))
+}
+
+// keyed is a name with what it is before it: "login:alice", "sender:alice@example.com".
+func (r *redactor) keyed(s string) string {
+	kind, name, ok := strings.Cut(s, ":")
+	switch {
+	case r.mode == RedactOff || !ok:
+		return s
+	case kind == "login":
+		return kind + ":" + r.login(name)
+	}
+	return kind + ":" + r.name(name)
+}
+
 // about sets whose local parts words takes out.
 func (r *redactor) about(addresses ...esmtp.Address) {
 	r.locals = r.locals[:0]

@@ -43,6 +43,7 @@ func (it *item) bounce(source string) []byte {
 	f.address("sender", it.sender)
 	l.text("session", it.session)
 	l.text("transaction", it.id)
+	f.gates(it)
 	if it.asked {
 		f.result(&it.result)
 	}
@@ -51,10 +52,16 @@ func (it *item) bounce(source string) []byte {
 	return l.b
 }
 
-// proven reports whether the mailbox was refused for good by proof that it takes no mail.
+// proven reports whether the mailbox was refused for good by proof that it takes no mail: now, or
+// when mail for it bounced and put it on the suppression list.
 func (it *item) proven() bool {
-	return it.action == policy.Reject && !it.relayed && it.asked && it.result.Proof &&
-		it.result.Verdict == verify.Undeliverable
+	if it.action != policy.Reject || it.relayed {
+		return false
+	}
+	if it.suppression != nil && it.suppression.Reason == hardBounce {
+		return true
+	}
+	return it.asked && it.result.Proof && it.result.Verdict == verify.Undeliverable
 }
 
 // work sends bounces until the queue is closed and empty.
