@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/rcptgate/rcptgate/policy"
+	"github.com/rcptgate/rcptgate/policy/register"
+	"github.com/rcptgate/rcptgate/policy/senders"
 	"github.com/rcptgate/rcptgate/verify"
 )
 
@@ -107,6 +109,40 @@ func BenchmarkFifty(b *testing.B) {
 	var room verify.Result
 	b.ReportAllocs()
 	for b.Loop() {
+		if !e.Now(tx, &rcpt, &d, &room) || d.Action != policy.Accept {
+			b.Fatal(d)
+		}
+	}
+}
+
+// BenchmarkGates is a recipient that passes all gates and the rules of the preset. A message has 50.
+func BenchmarkGates(b *testing.B) {
+	list, err := register.Open(nil, register.Config{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = list.Close() }()
+	table, err := senders.New(senders.Config{Hygiene: senders.Hygiene{Mode: "enforce"}}, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = table.Close() }()
+	v := &remembers{known: known{result: existing()}, inMemory: true}
+	e, err := policy.New(policy.Config{Register: list, Senders: table}, recallOnly{v}, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	rcpt := to(b, "bob@example.net")
+	var (
+		tx   *policy.Transaction
+		d    policy.Decision
+		room verify.Result
+	)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if i%50 == 0 {
+			tx = from(b, "a@example.com")
+		}
 		if !e.Now(tx, &rcpt, &d, &room) || d.Action != policy.Accept {
 			b.Fatal(d)
 		}

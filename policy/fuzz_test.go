@@ -27,17 +27,24 @@ func FuzzRules(f *testing.F) {
 		f.Add(when, uint8(1), 0, "", "", "mx.example.net", "5.1.1 no such user")
 	}
 	f.Add("proof", uint8(1), 550, "5.1.1", "no {recipient} at {mx}: {code} {enhanced} {ref}", "m\r\n250 x", "\x00\r\n")
+	f.Add(`verdict == "undeliverable"`, uint8(3), 1, "", "X-A: {verdict} {marks}", "", "")
+	f.Add("true", uint8(3), 0, "", "Bcc: x", "", "")
 	f.Add("true", uint8(2), 451, "4.7.1", "{}}{", "", "")
 	f.Fuzz(func(t *testing.T, when string, action uint8, code int, enhanced, text, mx, words string) {
 		rule := policy.Rule{
-			Name: "it", When: when, Action: []string{"accept", "reject", "defer"}[action%3],
+			Name: "it", When: when, Action: []string{"accept", "reject", "defer", "continue"}[action%4],
 			Code: code, EnhancedCode: enhanced, Text: text,
+		}
+		rules := []policy.Rule{rule}
+		if rule.Action == "continue" {
+			rule.Code, rule.EnhancedCode, rule.Text, rule.Mark, rule.Header = 0, "", "", "m", text
+			rules = []policy.Rule{rule, {Name: "marked", When: `"m" in marks`, Action: "reject"}}
 		}
 		v := &known{result: verify.Result{
 			Verdict: verify.Undeliverable, Reason: verify.MailboxUnknown, Proof: code%2 == 0, MX: mx,
 			Stage: reply.StageRcpt, Reply: esmtp.Reply{Code: 550, Lines: []string{words}},
 		}}
-		e, err := policy.New(policy.Config{Rules: []policy.Rule{rule}}, v, nil)
+		e, err := policy.New(policy.Config{Rules: rules}, v, nil)
 		if err != nil {
 			checkFaults(t, rule, err)
 			return
@@ -54,6 +61,9 @@ func FuzzRules(f *testing.F) {
 		if d.Steps[0].Asked && !mentionsLazyName(when) {
 			t.Fatalf("%q asks the verifier", when)
 		}
+		if d.Rule == "marked" && d.Steps[0].Asked && !v.result.Proof && d.Action == policy.Reject {
+			t.Fatalf("%q marks because of a verdict, and that refuses without proof", when)
+		}
 		checkDecision(t, d)
 	})
 }
@@ -65,7 +75,9 @@ func checkFaults(t *testing.T, rule policy.Rule, err error) {
 		t.Fatalf("error %v", err)
 	}
 	for _, fault := range faults {
-		written := map[string]string{"when": rule.When, "text": rule.Text}[fault.Field]
+		written := map[string]string{
+			"when": rule.When, "text": rule.Text, "header": rule.Header,
+		}[fault.Field]
 		lines := strings.Split(written, "\n")
 		if fault.Detail == "" || fault.Rule != "it" || fault.Row < 0 || fault.Row > len(lines) ||
 			(fault.Row == 0) != (fault.Column == 0) ||

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -216,6 +217,29 @@ func TestCountedOnce(t *testing.T) {
 			t.Errorf("an hour later: %+v", d)
 		}
 	})
+}
+
+// TestCountedSideBySide: the recipients of a message may be decided at the same time; each counts
+// once, and the message once.
+func TestCountedSideBySide(t *testing.T) {
+	limits := openSenders(t, senders.Config{})
+	e := newEngine(t, policy.Config{Senders: limits}, &remembers{known: known{result: existing()}})
+	tx := from(t, "a@example.com")
+	var wg sync.WaitGroup
+	for i := range 40 {
+		wg.Go(func() {
+			r := to(t, fmt.Sprintf("bob%d@example.net", i%20))
+			var d policy.Decision
+			if e.Now(tx, &r, &d, new(verify.Result)) || e.Rcpt(t.Context(), tx, r).Action != policy.Accept {
+				t.Errorf("recipient %d: %+v", i, d)
+			}
+		})
+	}
+	wg.Wait()
+	c := limits.Counters(senders.Identity{Sender: "a@example.com", SenderDomain: "example.com"}, time.Now())
+	if c.RecipientsHour != 40 || c.MessagesHour != 1 {
+		t.Errorf("%+v", c)
+	}
 }
 
 // TestHygieneGate: a sender whose recipients do not exist is held, but for those that are known.
