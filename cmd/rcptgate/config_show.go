@@ -62,7 +62,7 @@ webhook the query is left out.`,
 				return err
 			}
 			tree := newShown(cfg)
-			text := ""
+			var text string
 			switch {
 			case len(args) == 1:
 				text, err = tree.one(args[0], opts.json)

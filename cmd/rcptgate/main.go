@@ -93,7 +93,7 @@ rest to the relay.`,
 	root.AddCommand(
 		newServeCmd(), newCheckConfigCmd(), newVerifyCmd(), newBulkCmd(), newExplainCmd(),
 		newInternalDomainsCmd(), newClassifyCmd(), newCacheCmd(), newDemoCmd(), newBenchCmd(),
-		newConfigCmd(), newCompletionCmd(), newVersionCmd(),
+		newConfigCmd(), newCompletionCmd(), newManCmd(), newVersionCmd(),
 	)
 	return root
 }
