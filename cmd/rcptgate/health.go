@@ -12,6 +12,7 @@ import (
 
 	"github.com/rcptgate/rcptgate/internal/config"
 	"github.com/rcptgate/rcptgate/internal/web"
+	"github.com/rcptgate/rcptgate/policy"
 )
 
 // condition is what /readyz, the metrics and the watchdog look at, from any goroutine.
@@ -51,6 +52,7 @@ func (s *service) checks() []web.Check {
 	list := []web.Check{s.checkService(), s.checkConfig(parts), checkUpstreams(parts)}
 	list = append(list, checkProbing(parts.verification), checkOwn(s.gate.own.report()))
 	list = append(list, s.checkRelayLog(parts.verification.verifier.Stats()), checkStore(s.gate.store))
+	list = append(list, checkPolicy(s.gate.kept, parts.engine.Lists()))
 	if end, ok := s.certs.end(); ok {
 		check := web.Check{Part: "certificate", Detail: "good until " + dateOf(end)}
 		if time.Now().After(end) {
@@ -82,6 +84,25 @@ func (s *service) checkConfig(parts *gateParts) web.Check {
 	} else if err := parts.verification.domains.Err(); err != nil {
 		check.State = web.Degraded
 		check.Detail = fmt.Sprintf("a changed list of internal domains is not taken over: %v", err)
+	}
+	return check
+}
+
+// checkPolicy tells whether what the policy keeps is safe, and its lists are those of their files.
+func checkPolicy(k *kept, lists []policy.ListStatus) web.Check {
+	check := web.Check{Part: "policy", Detail: "keeps what it knows in memory only"}
+	if k.path != "" {
+		check.Detail = "keeps what it knows in " + k.path
+	}
+	for _, list := range lists {
+		if list.Err != nil {
+			check.State = web.Degraded
+			check.Detail = fmt.Sprintf("the list %s is that of %s, its file has a fault: %v",
+				list.Name, dateOf(list.Read), list.Err)
+		}
+	}
+	if ok, detail := k.register.Status(); !ok {
+		check.State, check.Detail = web.Degraded, detail
 	}
 	return check
 }
