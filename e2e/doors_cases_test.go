@@ -10,12 +10,19 @@ type doorCase struct {
 	// Of the client; "" is client.example.net [192.0.2.1], which says EHLO client.example.net.
 	name, addr, helo string
 
+	n int // so many times in one message; the last one counts. 0: once
+
 	want string // code and enhanced code; the code of a deferral is Postfix's own at one of the doors
 	rule string // that decided; "" is one of the built-in ones
 }
 
 // doorRules are rules of every kind, of names that both doors know. FRIENDS is a file.
 const doorRules = `
+[[policy.limits]]
+name = "each sender"
+per = "sender"
+recipients = ["12/hour"]
+
 [policy.lists]
 friends = "FRIENDS"
 
@@ -176,6 +183,11 @@ var doorCases = []doorCase{
 	{from: "<>", to: "noreply@ok.example", want: "550 5.7.1", rule: "bounces"},
 	{from: "<>", to: "user@ok.example", want: "250 2.1.5"},
 	{from: "<>", to: "nobody7@ok.example", want: "250 2.1.5"}, // never probed for bounces
+
+	// Limits of a sender.
+	{from: "much@example.org", n: 12, to: "user@ok.example", want: "250 2.1.5"},
+	{from: "more@example.org", n: 13, to: "user@ok.example", want: "450 4.7.1"},
+	{from: "more@example.org", to: "nobody@ok.example", want: "450 4.7.1"},
 
 	// Spellings.
 	{from: `"s p"@example.org`, to: `"a b"@ok.example`, want: "550 5.7.1", rule: "quoted"},

@@ -39,7 +39,8 @@
 //
 // So ask once, in smtpd_recipient_restrictions, behind what refuses without a question. A second
 // check_policy_service in smtpd_end_of_data_restrictions is good for the log of messages and lets the
-// verifier learn from the fate of the mail by its queue ID. Where other lists ask too, such as
+// verifier learn from the fate of the mail by its queue ID. Nobody is asked about <postmaster>
+// without a domain, which Postfix always takes. Where other lists ask too, such as
 // smtpd_sender_restrictions, Postfix asks about each recipient several times, and it is counted
 // several times.
 //
@@ -47,14 +48,15 @@
 //
 //	accepted          DUNNO, or PREPEND with a header field that a rule adds
 //	rejected          550 5.1.1 text, with the code and words of the decision
-//	deferred          DEFER_IF_PERMIT 4.2.0 text: a later restriction may still reject for good
+//	deferred          DEFER_IF_PERMIT 4.2.0 text: a later restriction may still reject for good. The
+//	                  code is Postfix's, access_map_defer_code
 //	shadow mode       WARN would reject: 550 5.1.1 text, which Postfix logs
 //
 // Never OK, which would skip all later restrictions, and never 421 or 521, which end the client's
 // session. An answer has room for one header field: the others go with the next recipients of the
 // message and with DATA, each once a message. A header field that no answer is left for is logged.
 // Postfix writes "<recipient>: Recipient address rejected: " before the text itself, so the text
-// does not repeat the recipient. The answer is one line of printable text whatever a rule or a
+// does not repeat the recipient; enhanced codes that it does not know, such as 5.1.10, it replaces. The answer is one line of printable text whatever a rule or a
 // mail server wrote.
 //
 // # Messages

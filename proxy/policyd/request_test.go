@@ -117,13 +117,15 @@ func oracleSplit(stream string) (requests []string) {
 	return requests
 }
 
-// split is what input makes of a stream that comes in pieces of these sizes, used in turn.
+// split is what input makes of a stream that comes in pieces of these sizes, used in turn; in some
+// hundred at most.
 func split(stream string, sizes []byte) (requests []string) {
 	var in input
+	least := len(stream) / 300
 	for i := 0; len(stream) > 0; i++ {
 		n := len(stream)
 		if len(sizes) > 0 {
-			n = 1 + int(sizes[i%len(sizes)])*37
+			n = 1 + least + int(sizes[i%len(sizes)])*37
 		}
 		room := in.room()
 		n = copy(room, stream[:min(n, len(stream))])
