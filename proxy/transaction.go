@@ -140,7 +140,7 @@ func (t *transaction) ask(cmds []*esmtp.Rcpt) {
 		r.cmd, r.decided = cmd, alreadyDecided
 		t.queue = append(t.queue, r)
 		if limit := t.st.cfg.MaxRecipients; limit > 0 && t.asked >= limit {
-			r.reply = tooMany
+			r.reply, r.decision.Recipient = tooMany, cmd.To
 			continue
 		}
 		t.asked++
