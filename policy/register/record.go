@@ -115,10 +115,9 @@ func checkReply(s *Suppression) error {
 	if s.Code < 500 || s.Code > 599 {
 		return &FieldError{"reply", "only a 5xx reply is remembered", `write "550 5.1.1"`}
 	}
-	if e := s.Enhanced; e != (esmtp.EnhancedCode{}) {
-		if parsed, ok := esmtp.ParseEnhancedCode(e.String()); !ok || parsed != e || e[0] != 5 {
-			return &FieldError{"reply", "its enhanced code is not of class 5", `write "550 5.1.1"`}
-		}
+	if e := s.Enhanced; e != (esmtp.EnhancedCode{}) &&
+		(e[0] != 5 || min(e[1], e[2]) < 0 || max(e[1], e[2]) > 999) { // RFC 3463 section 2
+		return &FieldError{"reply", "its enhanced code is not of class 5", `write "550 5.1.1"`}
 	}
 	if s.Reason == HardBounce {
 		if why := notProof(s.Code, s.Enhanced); why != "" {
