@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"runtime"
 	"sync/atomic"
 
 	"github.com/rcptgate/rcptgate/internal/durable"
@@ -212,11 +211,8 @@ func (s *store) undo(err error) error {
 	return err
 }
 
-// syncDir makes the names of files durable, where directories can be asked to.
+// syncDir makes the names of files durable.
 func (s *store) syncDir() error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
 	d, err := os.Open(s.dir.Path(""))
 	if err != nil {
 		return err
