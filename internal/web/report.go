@@ -86,7 +86,9 @@ func (c *call) report() error {
 		reporter journal.Reporter
 		notes    []string
 	)
+	counted := 0
 	add := func(e *journal.Entry) bool {
+		counted++
 		if !asked.Shadow || e.Shadow != "" || !e.Refused() {
 			reporter.Add(e)
 		}
@@ -95,12 +97,17 @@ func (c *call) report() error {
 	err = c.heavy(func(ctx context.Context) error {
 		read, err := archive.Each(ctx, f, add)
 		notes = read.Notes()
-		if err == nil && read.Files == 0 && c.parts.Journal != nil {
-			c.parts.Journal.Each(f, add)
+		if err != nil || read.Files > 0 {
+			return err
+		}
+		c.parts.Journal.Each(f, add) // nil has nothing
+		if counted > 0 {
 			notes = append(notes, "The journal has no file (policy.journal.path): this is what memory has, "+
 				"which keeps refusals longer than others, so shares may be too high.")
+		} else {
+			notes = append(notes, "The journal has no file of this time (policy.journal.path).")
 		}
-		return err
+		return nil
 	})
 	if err != nil {
 		return err
