@@ -209,10 +209,11 @@ func caseSyntax(file string, err error) CaseErrors {
 
 // caseKeys are the keys of a case and of what it expects. Read only.
 var caseKeys = []string{
-	"name", "sender", "recipient", "client", "client_name", "helo", "login", "door", "size", "trusted",
-	"verdict", "reason", "confidence", "deliverability", "provider", "catch_all", "mx", "stage",
-	"probe", "suppressed", "counters", "messages_minute", "messages_hour", "messages_day",
-	"recipients_minute", "recipients_hour", "recipients_day", "invalid", "state", "expect", "action", "rule", "code", "enhanced_code", "text", "marks", "headers",
+	"name", "sender", "recipient", "client", "client_name", "helo", "login", "door", "size",
+	"trusted", "verdict", "reason", "confidence", "deliverability", "provider", "catch_all", "mx",
+	"stage", "probe", "suppressed", "counters", "messages_minute", "messages_hour",
+	"messages_day", "recipients_minute", "recipients_hour", "recipients_day", "invalid", "state",
+	"expect", "action", "rule", "code", "enhanced_code", "text", "marks", "headers",
 }
 
 // casePlaces are where the keys of a document stand, such as "0.verdict" and "0.expect.action", and
@@ -378,8 +379,14 @@ func (c *Case) result(recipient esmtp.Address) verify.Result {
 
 // usualResults are what a case leaves out. Read only.
 var usualResults = []verify.Result{
-	{Verdict: verify.Deliverable, Reason: verify.MailboxExists, Confidence: 0.95, Deliverability: 0.95},
-	{Verdict: verify.Undeliverable, Reason: verify.MailboxUnknown, Confidence: 0.95, Deliverability: 0.02},
+	{
+		Verdict: verify.Deliverable, Reason: verify.MailboxExists,
+		Confidence: 0.95, Deliverability: 0.95,
+	},
+	{
+		Verdict: verify.Undeliverable, Reason: verify.MailboxUnknown,
+		Confidence: 0.95, Deliverability: 0.02,
+	},
 	{Verdict: verify.Risky, Reason: verify.AcceptAll, Confidence: 0.6, Deliverability: 0.6},
 	{Verdict: verify.Unknown, Reason: verify.Temporary, Deliverability: 0.5},
 }

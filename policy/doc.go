@@ -5,10 +5,10 @@
 //	d := engine.Rcpt(ctx, tx, rcpt)
 //	if d.Action == policy.Accept { ... relay it ... } else { ... answer d.Reply ... }
 //
-// Before the rules stand the gates: overrides, the suppression list, the limits of the sender. Behind
-// the configured rules stand those of a preset (Presets), by default these: what is proven
-// undeliverable is rejected, everything else accepted. They hold for what no configured rule matched;
-// a last rule with the condition "true" and the action "accept" leaves them out.
+// Before the rules stand the gates: overrides, the suppression list, the limits of the sender.
+// Behind the configured rules stand those of a preset (Presets), by default these: what is proven
+// undeliverable is rejected, everything else accepted. They hold for what no configured rule
+// matched; a last rule with the condition "true" and the action "accept" leaves them out.
 //
 // # Rules
 //
@@ -132,15 +132,16 @@
 //	built-in: override          accepts what an administrator allowed, by address or domain, without
 //	                            a probe and whatever the other gates say. An override of a provider
 //	                            accepts what a rule refuses because of a verdict about it
-//	built-in: suppression list  rejects: a hard bounce with the reply of then (550 5.1.1), complaints,
-//	                            unsubscriptions and what was entered by hand with 550 5.7.1
+//	built-in: suppression list  rejects: a hard bounce with the reply of then (550 5.1.1);
+//	                            complaints, unsubscriptions and what was entered by hand with
+//	                            550 5.7.1
 //	built-in: sender limits     defers what is over a limit: 450 4.7.1, with the time to wait
 //	built-in: list hygiene      defers the recipients of a sender with too many that do not exist;
 //	                            while it is held, those pass that memory has as deliverable
 //
 // Each recipient that passes is counted for its sender, once, also one that rules then refuse. What
-// is suppressed for a hard bounce counts as one that does not exist. With SuppressionRules the second
-// gate is open, and rules may decide by the name suppressed.
+// is suppressed for a hard bounce counts as one that does not exist. With SuppressionRules the
+// second gate is open, and rules may decide by the name suppressed.
 //
 // # Refusing
 //
@@ -172,9 +173,10 @@
 //	everything else      as defer                           450 4.2.0
 //
 // A text may hold {recipient} {domain} {sender} {client} {verdict} {reason} {mx} {code} {enhanced}
-// {stage} {rule} {marks} {ref}; code, enhanced and stage are those of the mail server's reply. What is not
-// known is "none": a text never asks the verifier. Without {ref} the reference is appended. Values
-// from the network are escaped, and a mail server's own words never reach a client.
+// {stage} {rule} {marks} {ref}; code, enhanced and stage are those of the mail server's reply.
+// What is not known is "none": a text never asks the verifier. Without {ref} the reference is
+// appended. Values from the network are escaped, and a mail server's own words never reach a
+// client.
 //
 // # Shadow mode
 //

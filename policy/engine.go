@@ -156,7 +156,8 @@ func (e *Engine) Now(
 		w = new(walk)
 	}
 	*w = walk{
-		engine: e, ctx: context.Background(), verifier: e.verifier, tx: tx, rcpt: rcpt, now: true, room: result,
+		engine: e, ctx: context.Background(), verifier: e.verifier, tx: tx, rcpt: rcpt,
+		now: true, room: result,
 	}
 	e.run(w, d)
 	ok = !w.stuck

@@ -11,8 +11,8 @@ import (
 	"github.com/rcptgate/rcptgate/verify"
 )
 
-// The gates stand before the rules. Each is a step of its own in Explain, and the Rule of a decision
-// that it made.
+// The gates stand before the rules. Each is a step of its own in Explain, and the Rule of a
+// decision that it made.
 const (
 	gateOverride    = builtinPrefix + "override"
 	gateSuppression = builtinPrefix + "suppression list"
@@ -259,7 +259,9 @@ func wait(d time.Duration) string {
 func (e *Engine) gateSteps(stopped verdictOfGate) []Step {
 	var steps []Step
 	add := func(gate, when string, action Action) {
-		steps = append(steps, Step{Rule: gate, When: when, Action: action, Builtin: true, Outcome: NoMatch})
+		steps = append(steps, Step{
+			Rule: gate, When: when, Action: action, Builtin: true, Outcome: NoMatch,
+		})
 	}
 	if e.register != nil {
 		add(gateOverride, "an override allows the recipient", Accept)

@@ -23,13 +23,14 @@ var headerPlaceholders = []string{
 
 // takenFields are the header fields that mean something to mail servers, filters, signatures and
 // mail programs, in lower case. A rule must not set them: on top of a message they win. Sources:
-// RFC 5322 section 3.6, the IANA registry of message header fields, and what Postfix and others use.
-// Read only.
+// RFC 5322 section 3.6, the IANA registry of message header fields, and what Postfix and others
+// use. Read only.
 var takenFields = []string{
 	"apparently-to", "auto-submitted", "bcc", "cc", "comments", "date", "delivered-to",
 	"disposition-notification-options", "disposition-notification-to", "dkim-signature",
 	"dkim2-signature", "domainkey-signature", "encrypted", "errors-to", "expires", "feedback-id",
-	"from", "importance", "in-reply-to", "keywords", "message-id", "mime-version", "original-recipient",
+	"from", "importance", "in-reply-to", "keywords", "message-id", "mime-version",
+	"original-recipient",
 	"precedence", "priority", "received", "received-spf", "references", "reply-by", "reply-to",
 	"require-recipient-valid-since", "return-path", "return-receipt-to", "sender", "sensitivity",
 	"subject", "tls-report-domain", "tls-report-submitter", "tls-required", "to", "vbr-info",

@@ -16,8 +16,9 @@ import (
 //
 // action is what happened; shadow is what would have happened in enforce mode. reply is ours, code
 // and enhanced code; marks are joined by commas; suppressed is why the recipient is on the list,
-// override what kind allows it, hold the kind of the sender's hold and limit whose; mx_reply is the mail server's refusal, escaped. With redact the recipient is
-// shortened, and what the mail server wrote loses whatever may be an address or this local part.
+// override what kind allows it, hold the kind of the sender's hold and limit whose; mx_reply is
+// the mail server's refusal, escaped. With redact the recipient is shortened, and what the mail
+// server wrote loses whatever may be an address or this local part.
 func (d *Decision) AppendLog(dst []slog.Attr, redact bool) []slog.Attr {
 	dst = append(dst, slog.String("recipient", logAddress(d.Recipient, redact)),
 		slog.String("action", d.Action.String()))

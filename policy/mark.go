@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// marked says whether a rule before this one left the mark. A mark that is there, or is not, because
-// of what the verifier said carries that on: a refusal for it is one because of a verdict.
+// marked says whether a rule before this one left the mark. A mark that is there, or is not,
+// because of what the verifier said carries that on: a refusal for it is one because of a
+// verdict.
 func (w *walk) marked(mark string) bool {
 	if slices.Contains(w.verdicts, mark) {
 		w.asked = true

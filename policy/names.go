@@ -77,7 +77,8 @@ var clientNames = []name{
 }
 
 var senderNames = []name{
-	text("sender.address", `sender as local@domain, domain as in sender.domain; "" for the null sender`,
+	text("sender.address", "sender as local@domain, domain as in sender.domain; "+
+		`"" for the null sender`,
 		func(w *walk) string { return w.senderAddress() }).check(checkAddressLiteral),
 	text("sender.local", "local part of the sender, unquoted, case as written",
 		func(w *walk) string { return w.tx.Mail.From.Local() }),
@@ -100,8 +101,8 @@ var senderNames = []name{
 		func(w *walk) int { return w.counters().RecipientsHour }),
 	whole("sender.recipients_day", "the same in the last day",
 		func(w *walk) int { return w.counters().RecipientsDay }),
-	fraction("sender.invalid", "share of the sender's recipients of the last day that do not exist, 0 "+
-		"to 1", func(w *walk) float64 { return w.counters().Invalid }),
+	fraction("sender.invalid", "share of the sender's recipients of the last day that do not exist, "+
+		"0 to 1", func(w *walk) float64 { return w.counters().Invalid }),
 	text("sender.state", "what list hygiene says about the sender",
 		func(w *walk) string { return string(w.counters().State) }).oneOf(stateValues),
 }

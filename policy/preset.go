@@ -34,9 +34,9 @@ const (
 )
 
 // mayStillBeKnown are the reasons of a verdict unknown that another try may change soon: no answer,
-// one for the moment, or our own limits. The others stay: nobody is asked (internal domains, passive
-// providers), the answer is about us (blocked_ip, policy) or there is none to be had (breaker: our own
-// network). Read only.
+// one for the moment, or our own limits. The others stay: nobody is asked (internal domains,
+// passive providers), the answer is about us (blocked_ip, policy) or there is none to be had
+// (breaker: our own network). Read only.
 var mayStillBeKnown = []verify.Reason{
 	verify.Timeout, verify.Unreachable, verify.DNSFailure, verify.TLSFailure, verify.ProtocolError,
 	verify.Temporary, verify.Greylisted, verify.RateLimited, verify.Incident, verify.BudgetSpent,
@@ -70,7 +70,10 @@ func Presets() []PresetInfo {
 			Doc: "For relays whose clients try again: defers also what is not known yet but may soon be, " +
 				"and marks what is risky. Senders with bad lists are slowed down and held.",
 			Rules: []Rule{
-				{Name: "mark what is risky", When: `verdict == "risky"`, Action: Continue.String(), Mark: "risky"},
+				{
+					Name: "mark what is risky", When: `verdict == "risky"`,
+					Action: Continue.String(), Mark: "risky",
+				},
 				proven,
 				{
 					Name:   "try again what may soon be known",

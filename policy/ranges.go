@@ -41,7 +41,9 @@ func (r *valueRange) keep(values []any) {
 		r.bound, r.only = true, values
 		return
 	}
-	r.only = slices.DeleteFunc(slices.Clone(r.only), func(v any) bool { return !slices.Contains(values, v) })
+	r.only = slices.DeleteFunc(slices.Clone(r.only), func(value any) bool {
+		return !slices.Contains(values, value)
+	})
 }
 
 func (r *valueRange) above(limit float64, without bool) {

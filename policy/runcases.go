@@ -27,8 +27,8 @@ type CaseResult struct {
 }
 
 // RunCases decides each case by the rules of cfg, as in the mode "enforce", and compares. Nothing
-// is asked of the network, and what the register and the senders have is left out. The error is that
-// of New.
+// is asked of the network, and what the register and the senders have is left out. The error is
+// that of New.
 func RunCases(cfg Config, cases []Case) (Report, error) {
 	cfg.Mode, cfg.Register, cfg.Senders, cfg.Suppression = ModeEnforce, nil, nil, SuppressionRules
 	var answers caseVerifier

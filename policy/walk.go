@@ -77,7 +77,8 @@ func (w *walk) recipientAddress() string {
 	return w.facts.recipient
 }
 
-// addressOf is an address as conditions see it: "" for the null sender, "postmaster" without a domain.
+// addressOf is an address as conditions see it: "" for the null sender, "postmaster" without a
+// domain.
 func addressOf(a esmtp.Address) string {
 	if a.ASCIIDomain() == "" {
 		return a.Local()
@@ -218,7 +219,8 @@ func (w *walk) concludeGate(stopped verdictOfGate, d *Decision) {
 	}
 	ref := newRef()
 	w.asked = false
-	reply := esmtp.NewReply(stopped.reply.code, stopped.reply.enhanced, w.defaultText(stopped.reply, ref))
+	p := stopped.reply
+	reply := esmtp.NewReply(p.code, p.enhanced, w.defaultText(p, ref))
 	w.refused(d, stopped.action, reply, ref)
 }
 

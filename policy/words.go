@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// maxWord is the length of the longest entry of a list in octets: a mailbox has at most 64 + 1 + 255.
+// maxWord is the length of the longest entry of a list in octets: a mailbox has at most 64 + 1 +
+// 255.
 const maxWord = 320
 
 // words is a set of lower-case words for look-ups without allocation. It is made for a million of
