@@ -146,14 +146,15 @@ func split(stream string, sizes []byte) (requests []string) {
 }
 
 // FuzzStream: the requests in a stream, and what is read of each, are those of the oracle, however
-// the stream is cut into pieces.
+// the stream is cut into pieces. pad makes one of the requests longer, by so many attributes.
 func FuzzStream(f *testing.F) {
-	f.Add(start+"sender=a@example.com\n\n", []byte{0})
-	f.Add(start+"\n"+start+"sender=\r\n\r\n\n\nGET / HTTP/1.1\r\n\r\nx", []byte{1, 0, 3})
-	f.Add(strings.Repeat("x=y\n", 20_000)+"\n"+start+"\n", []byte{255})
-	f.Add(strings.Repeat("x", 70_000)+"\r\n\r\n"+start+"size=7\n\n", []byte{100, 7})
-	f.Add("a=\n\r\r\n\r\n=\n\nsize=1\nsize=2\n\n", []byte{2})
-	f.Fuzz(func(t *testing.T, stream string, sizes []byte) {
+	f.Add(start+"sender=a@example.com\n\n", "", uint16(0), []byte{0})
+	f.Add(start+"\n"+start+"sender=\r\n\r\n\n\nGET / HTTP/1.1\r\n\r\nx", "\n", uint16(1), []byte{1, 0, 3})
+	f.Add(start, "\n"+start+"\n", uint16(20_000), []byte{255})
+	f.Add(start+"x=", "\r\n\r\n"+start+"size=7\n\n", uint16(16_350), []byte{100, 7})
+	f.Add("a=\n\r\r\n\r\n=\n\nsize=1\nsize=2\n\n", "", uint16(0), []byte{2})
+	f.Fuzz(func(t *testing.T, head, tail string, pad uint16, sizes []byte) {
+		stream := head + strings.Repeat("x=y\n", int(pad)) + tail
 		want, got := oracleSplit(stream), split(stream, sizes)
 		if !slices.Equal(want, got) {
 			t.Fatalf("requests %.300q, want %.300q", got, want)
@@ -179,6 +180,20 @@ func FuzzStream(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestLargestRequest: 64 KiB with the empty line are one, an octet more is not.
+func TestLargestRequest(t *testing.T) {
+	for _, more := range []int{0, 1} {
+		fill := maxRequest - len(start) - len("x=\n\n") + more
+		stream := start + "x=" + strings.Repeat("y", fill) + "\n\n" + start + "\n"
+		for _, sizes := range [][]byte{nil, {0}, {255}} {
+			got := split(stream, sizes)
+			if len(got) != 2 || (got[0] == "too big") != (more > 0) || got[1] != start {
+				t.Errorf("%d octets more: %.60q", more, got)
+			}
+		}
+	}
 }
 
 // TestInputIsBounded: whatever comes, a connection holds 64 KiB.
