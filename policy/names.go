@@ -139,7 +139,7 @@ var mailNames = []name{
 	truth("trusted", "the session came through a mail server that gave XFORWARD",
 		func(w *walk) bool { return w.tx.Client.Trusted }),
 	truth("suppressed", "the recipient is on the suppression list for this sender; rules see it only "+
-		"where the list is left to them, as it is refused before them otherwise",
+		`with policy.suppression.mode = "rules", as it is refused before them otherwise`,
 		func(w *walk) bool { return w.isSuppressed() }),
 	group(marksName, `what rules before this one marked the recipient with, for "NAME" in marks`),
 	group(listsMember, "entries of the file that policy.lists has under this name, for "+
