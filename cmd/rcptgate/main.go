@@ -13,6 +13,12 @@
 //	rcptgate internal-domains               the domains that a Postfix keeps for itself
 //	rcptgate classify [FILE]                what replies of mail servers mean
 //	rcptgate cache forget|export|import|stats  the verdicts on disk
+//	rcptgate suppress add|remove|list|search|import|export  recipients that get no more mail
+//	rcptgate override allow|revoke|forget|list  let mail pass when something is wrong
+//	rcptgate why REF                        what a refusal was based on
+//	rcptgate report                         what was refused, or would have been
+//	rcptgate senders [list|release NAME]    who sends, who is held, and why
+//	rcptgate policy test|show|names         rules: tests, presets, names
 //	rcptgate demo                           a simulated world to watch the gate in
 //	rcptgate completion bash|zsh|fish       a script that completes commands in a shell
 //	rcptgate version                        version, commit, Go version
@@ -92,7 +98,8 @@ rest to the relay.`,
 	})
 	root.AddCommand(
 		newServeCmd(), newCheckConfigCmd(), newVerifyCmd(), newBulkCmd(), newExplainCmd(),
-		newInternalDomainsCmd(), newClassifyCmd(), newCacheCmd(), newDemoCmd(), newBenchCmd(),
+		newInternalDomainsCmd(), newClassifyCmd(), newCacheCmd(), newSuppressCmd(), newOverrideCmd(),
+		newWhyCmd(), newReportCmd(), newSendersCmd(), newPolicyCmd(), newDemoCmd(), newBenchCmd(),
 		newConfigCmd(), newCompletionCmd(), newManCmd(), newVersionCmd(),
 	)
 	return root
