@@ -34,6 +34,7 @@ type kept struct {
 	senders  *senders.Table
 	checker  *message.Checker
 	journal  *journal.Journal
+	counts   counts
 
 	forgetting sync.Mutex
 	forgotten  map[string]time.Time // providers whose verdicts until then are void
@@ -41,10 +42,11 @@ type kept struct {
 
 // openKept opens all of it, or nothing. egress tells where mail leaves from if cfg does not.
 func openKept(
-	cfg *config.Config, names *dns.Resolver, egress func() []netip.Addr, log *slog.Logger,
+	cfg *config.Config, names *dns.Resolver, egress func() []netip.Addr, counts counts,
+	log *slog.Logger,
 ) (*kept, error) {
 	log = logFor(log, logPolicy)
-	k := &kept{path: cfg.Policy.StateDirectory}
+	k := &kept{path: cfg.Policy.StateDirectory, counts: counts}
 	var err error
 	defer func() {
 		if err != nil {
@@ -113,6 +115,9 @@ func (k *kept) close(ctx context.Context) {
 func (k *kept) sendersConfig(cfg *config.Config, log *slog.Logger) senders.Config {
 	c := cfg.SendersConfig(log)
 	c.Changed = func(change senders.Change) {
+		if change.From != change.To {
+			k.counts.SenderChanged(change.To)
+		}
 		level := slog.LevelWarn
 		if change.To == senders.StateOK {
 			level = slog.LevelInfo
@@ -209,7 +214,8 @@ func journalMessage(m *proxy.Message) *journal.Message {
 }
 
 // policydHooks are those of the policy delegation server.
-func (k *kept) policydHooks(m policydMetrics) policyd.Hooks {
+func (k *kept) policydHooks() policyd.Hooks {
+	m := k.counts
 	return policyd.Hooks{
 		Connection: m.PolicydConnection,
 		Request:    m.PolicydRequest,
@@ -227,11 +233,12 @@ func (k *kept) policydHooks(m policydMetrics) policyd.Hooks {
 	}
 }
 
-// policydMetrics counts what the policy delegation server does.
-type policydMetrics interface {
+// counts are the metrics that the gate's parts count into, besides those of the SMTP front.
+type counts interface {
 	PolicydConnection(event string)
 	PolicydRequest(kind string)
 	PolicydRecipient(d *policy.Decision, answer string)
+	SenderChanged(to senders.State)
 }
 
 // keptTime is how long the last lines of the journal may take.
@@ -243,3 +250,4 @@ type uncounted struct{}
 func (uncounted) PolicydConnection(string)                  {}
 func (uncounted) PolicydRequest(string)                     {}
 func (uncounted) PolicydRecipient(*policy.Decision, string) {}
+func (uncounted) SenderChanged(senders.State)               {}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/web"
+	"github.com/rcptgate/rcptgate/policy/message"
+	"github.com/rcptgate/rcptgate/policy/register"
 	"github.com/rcptgate/rcptgate/verify"
 	"github.com/rcptgate/rcptgate/verify/cache"
 	"github.com/rcptgate/rcptgate/verify/health"
@@ -26,6 +28,7 @@ func (s *service) sources() web.Sources {
 		Own:          func() (web.Own, bool) { return ownState(s.gate.own.report()) },
 		RelayLog:     s.relayLog,
 		Store:        func() (web.Store, bool) { return storeState(s.gate.store) },
+		Kept:         func() (web.Kept, bool) { return keptState(s.gate.kept) },
 		RuleFailures: func() map[string]uint64 { return s.gate.parts().engine.Faults() },
 		Config: func() (bool, time.Time) {
 			_, since, faults := s.health.configuration()
@@ -107,4 +110,32 @@ func storeState(store *cache.Store) (web.Store, bool) {
 		state.Entries[b.String()] = stats.Entries[b]
 	}
 	return state, true
+}
+
+// keptState is what the policy keeps.
+func keptState(k *kept) (web.Kept, bool) {
+	if k == nil {
+		return web.Kept{}, false
+	}
+	state := web.Kept{
+		Senders: k.senders.Len(), States: k.senders.States(), Suppressions: k.register.Counts(),
+		Suppressed: k.register.Hits(), Overrides: make(map[register.OverrideKind]int),
+		Journal: k.journal.Stats(),
+	}
+	for _, o := range k.register.Overrides() {
+		state.Overrides[o.Kind]++
+	}
+	state.Saved, _ = k.register.Status()
+	return state, true
+}
+
+// countChecks counts what the checks of a message found; r may be nil.
+func countChecks(m *web.Metrics, r *message.Report) {
+	if r == nil || r.Elapsed == 0 {
+		return // there were no checks
+	}
+	m.Checked(r.Action.String(), r.Elapsed)
+	for _, f := range r.Findings {
+		m.Found(string(f.Check), f.Level.String(), f.Unknown)
+	}
 }

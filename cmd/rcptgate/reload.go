@@ -143,6 +143,7 @@ func (s *service) front(cfg *proxy.Config) {
 		},
 		Message: func(_ *policy.Transaction, m *proxy.Message) {
 			s.metrics.Message(string(m.Outcome), m.Octets, m.Total, m.Relaying)
+			countChecks(s.metrics, m.Checks)
 		},
 	}
 }

@@ -133,8 +133,8 @@ type gate struct {
 
 // front is what the gate's servers get that is not in the configuration.
 type front struct {
-	smtp    func(*proxy.Config) // adds the certificate and the hooks
-	policyd policydMetrics
+	smtp   func(*proxy.Config) // adds the certificate and the hooks
+	counts counts
 }
 
 // gateParts is what a new configuration replaces.
@@ -148,7 +148,7 @@ func (g *gate) parts() *gateParts { return g.current.Load() }
 
 // buildGate composes the gate. Nothing is connected to yet, but for the look-up of the relay.
 func buildGate(cfg *config.Config, log *slog.Logger) (*gate, error) {
-	return buildGateWith(cfg, log, front{smtp: func(*proxy.Config) {}, policyd: uncounted{}})
+	return buildGateWith(cfg, log, front{smtp: func(*proxy.Config) {}, counts: uncounted{}})
 }
 
 func buildGateWith(
@@ -177,7 +177,7 @@ func (g *gate) buildParts(cfg *config.Config) (*gateParts, error) {
 	if err != nil {
 		return nil, err
 	}
-	if g.kept, err = openKept(cfg, v.dns, g.egress, g.log); err != nil {
+	if g.kept, err = openKept(cfg, v.dns, g.egress, g.front.counts, g.log); err != nil {
 		v.close()
 		return nil, err
 	}
@@ -250,7 +250,7 @@ func (g *gate) frontConfig(cfg *config.Config) proxy.Config {
 
 func (g *gate) policydConfig(cfg *config.Config) policyd.Config {
 	settings := cfg.PolicydConfig()
-	settings.Hooks = g.kept.policydHooks(g.front.policyd)
+	settings.Hooks = g.kept.policydHooks()
 	settings.Hooks.Relayed = func(queueID string, rcpts []*verify.Result) {
 		g.parts().verification.verifier.Relayed(queueID, rcpts)
 	}

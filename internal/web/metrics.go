@@ -1,12 +1,8 @@
 package web
 
 import (
-	"cmp"
 	"log/slog"
-	"maps"
 	"net/http"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,17 +11,17 @@ import (
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
 	"github.com/rcptgate/rcptgate/policy"
+	"github.com/rcptgate/rcptgate/verify"
 )
 
 // Metrics counts what the gate does. Its methods fit the hooks of package proxy: they may be called
-// from many goroutines and do not wait. docs/operations.md lists all metrics.
+// from many goroutines and do not wait. docs/metrics.md lists all metrics.
 type Metrics struct {
 	registry *prometheus.Registry
 	state    *stateCollector
 
 	connections *prometheus.CounterVec
 	recipients  *prometheus.CounterVec
-	verdicts    *prometheus.CounterVec
 	shadowed    *prometheus.CounterVec
 	deciding    *prometheus.HistogramVec
 	messages    *prometheus.CounterVec
@@ -34,18 +30,13 @@ type Metrics struct {
 	relaying    prometheus.Histogram
 	reloads     *prometheus.CounterVec
 	policyd     struct{ connections, requests, answers *prometheus.CounterVec }
+	policy      policyMetrics
 
 	// What every recipient counts into, looked up once: by whose answer it was (byGate, byRelay) and
 	// the class of its code, and by the source of the verdict.
 	replies [2][len(classes)]prometheus.Counter
 	sources [len(sourceNames)]prometheus.Observer
-
-	// known is verdicts by label values: a plain map is found faster. It is replaced, not changed.
-	known  atomic.Pointer[map[verdictLabels]prometheus.Counter]
-	widens sync.Mutex
 }
-
-type verdictLabels struct{ verdict, reason string }
 
 // Build says what program this is.
 type Build struct{ Version, Commit, GoVersion string }
@@ -60,8 +51,6 @@ func NewMetrics(build Build, sources Sources) (*Metrics, error) {
 			"Client connections and what happened to them.", "event"),
 		recipients: counter("recipients_total",
 			"Recipients, by whose answer the client got and the class of its code.", "by", "code"),
-		verdicts: counter("verdicts_total",
-			"Recipients by what was known of them when they were decided.", "verdict", "reason"),
 		shadowed: counter("shadowed_recipients_total",
 			"Recipients accepted in shadow mode that would have been refused.", "action"),
 		deciding: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -79,6 +68,7 @@ func NewMetrics(build Build, sources Sources) (*Metrics, error) {
 			"Time that the relay took to answer a whole message.",
 			prometheus.ExponentialBuckets(1e-3, 4, 9)), // 1 ms to 65 s
 		reloads: counter("config_reloads_total", "Reloads of the configuration.", "result"),
+		policy:  newPolicyMetrics(),
 	}
 	m.policyd.connections = counter("policyd_connections_total",
 		"Connections of Postfix to the policy delegation server, and what happened to them.", "event")
@@ -86,13 +76,12 @@ func NewMetrics(build Build, sources Sources) (*Metrics, error) {
 		"Requests of Postfix, by what they were about.", "kind")
 	m.policyd.answers = counter("policyd_answers_total",
 		"Recipients that Postfix asked about, by what it was told.", "answer")
-	m.known.Store(&map[verdictLabels]prometheus.Counter{})
 	m.zero()
-	for _, c := range []prometheus.Collector{
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.state, m.connections, m.recipients, m.verdicts, m.shadowed, m.deciding, m.messages, m.size,
-		m.taking, m.relaying, m.reloads, m.policyd.connections, m.policyd.requests, m.policyd.answers,
-	} {
+	all := append(m.policy.collectors(), collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.state, m.connections,
+		m.recipients, m.shadowed, m.deciding, m.messages, m.size, m.taking, m.relaying, m.reloads,
+		m.policyd.connections, m.policyd.requests, m.policyd.answers)
+	for _, c := range all {
 		if err := m.registry.Register(c); err != nil {
 			return nil, err
 		}
@@ -118,7 +107,7 @@ func histogram(name, help string, buckets []float64) prometheus.Histogram {
 func (m *Metrics) zero() {
 	for _, event := range []string{
 		"accepted", "closed", "not_allowed", "too_many", "too_many_client", "tls", "tls_failed",
-		"proxy_header",
+		"proxy_header", "panic",
 	} {
 		m.connections.WithLabelValues(event)
 	}
@@ -139,6 +128,14 @@ func (m *Metrics) zero() {
 	for _, result := range []string{"taken", "refused"} {
 		m.reloads.WithLabelValues(result)
 	}
+	for _, event := range []string{
+		"accepted", "closed", "not_allowed", "too_many", "timeout", "panic",
+	} {
+		m.policyd.connections.WithLabelValues(event)
+	}
+	for _, kind := range []string{"rcpt", "data", "end_of_message", "other", "malformed"} {
+		m.policyd.requests.WithLabelValues(kind)
+	}
 }
 
 // Connection counts an event of a client connection.
@@ -155,24 +152,14 @@ var classes = [...]string{0: "none", 1: "1xx", 2: "2xx", 3: "3xx", 4: "4xx", 5: 
 
 // Where a verdict came from.
 const (
-	fromRules = iota // no verdict was needed
-	fromMemory
-	fromAsking
+	fromRules  = iota // no verdict was needed, or there was nobody to ask
+	fromMemory        // what was asked earlier
+	fromDNS           // that alone said it
+	fromAsking        // a mail server, whether it answered or not
 )
 
-var sourceNames = [...]string{fromRules: "rules", fromMemory: "memory", fromAsking: "asked"}
-
-// verdict returns the counter of a pair, of which there are some dozens.
-func (m *Metrics) verdict(of verdictLabels) prometheus.Counter {
-	if c, ok := (*m.known.Load())[of]; ok {
-		return c
-	}
-	m.widens.Lock()
-	defer m.widens.Unlock()
-	wider := maps.Clone(*m.known.Load())
-	wider[of] = m.verdicts.WithLabelValues(of.verdict, of.reason)
-	m.known.Store(&wider)
-	return wider[of]
+var sourceNames = [...]string{
+	fromRules: "rules", fromMemory: "memory", fromDNS: "dns", fromAsking: "asked",
 }
 
 // Recipient counts a decision and the reply that the client got.
@@ -194,15 +181,27 @@ func (m *Metrics) decided(d *policy.Decision) {
 	if d.Shadow != policy.Continue {
 		m.shadowed.WithLabelValues(d.Shadow.String()).Inc()
 	}
-	source, verdict, reason := fromRules, "none", "not_asked"
-	if r := d.Result; r != nil {
-		source, verdict, reason = fromAsking, cmp.Or(string(r.Verdict), "unknown"), string(r.Reason)
-		if r.Cached {
-			source = fromMemory
-		}
+	m.policy.decided(d)
+	m.sources[sourceOf(d.Result)].Observe(d.Elapsed.Seconds())
+}
+
+// sourceOf tells where a verdict came from; r may be nil.
+func sourceOf(r *verify.Result) int {
+	switch {
+	case r == nil:
+		return fromRules
+	case r.Cached:
+		return fromMemory
+	case r.Stage != "":
+		return fromAsking
 	}
-	m.verdict(verdictLabels{verdict, reason}).Inc()
-	m.sources[source].Observe(d.Elapsed.Seconds())
+	switch r.Reason { //nolint:exhaustive // those that DNS alone gives
+	case verify.NullMX, verify.DomainUnknown, verify.NoMailHost, verify.DNSFailure:
+		return fromDNS
+	case verify.Timeout, verify.BudgetSpent, verify.Unreachable:
+		return fromAsking
+	}
+	return fromRules
 }
 
 // Message counts a message that came to DATA: its octets, the time since MAIL, and the time that

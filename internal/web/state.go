@@ -20,6 +20,8 @@ type Sources struct {
 	RelayLog func() (RelayLog, bool)
 	// Store is the cache on disk; false: there is none.
 	Store func() (Store, bool)
+	// Kept is what the policy keeps; false: nothing.
+	Kept func() (Kept, bool)
 	// RuleFailures counts the conditions that broke at run time, by rule, since the last reload.
 	RuleFailures func() map[string]uint64
 	// Config tells whether the last reload was taken over, and when one last was.
@@ -88,6 +90,7 @@ type stateCollector struct {
 	connections, up, sessions, breaker, flights, memory, ruleFailures *prometheus.Desc
 	reloaded, reloadTime, certificate, isReady                        *prometheus.Desc
 	learned                                                           learnedDescs
+	kept                                                              keptDescs
 }
 
 func newStateCollector(build Build, sources Sources) *stateCollector {
@@ -114,7 +117,7 @@ func newStateCollector(build Build, sources Sources) *stateCollector {
 		certificate: desc("tls_certificate_not_after_timestamp_seconds",
 			"The end of the certificate in use."),
 		isReady: desc("ready", "1 if /readyz answers 200."),
-		learned: newLearnedDescs(),
+		learned: newLearnedDescs(), kept: newKeptDescs(),
 	}
 }
 
@@ -131,6 +134,9 @@ func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) {
 		ch <- d
 	}
 	for _, d := range c.learned {
+		ch <- d
+	}
+	for _, d := range c.kept {
 		ch <- d
 	}
 }
@@ -185,6 +191,11 @@ func (c *stateCollector) collectParts(
 		c.learned.verifier(ch, held)
 	}
 	c.learned.collect(ch, s)
+	if s.Kept != nil {
+		if kept, ok := s.Kept(); ok {
+			c.kept.collect(ch, kept)
+		}
+	}
 	if s.RuleFailures != nil {
 		for rule, n := range s.RuleFailures() {
 			ch <- constant(c.ruleFailures, prometheus.CounterValue, float64(n), rule)

@@ -20,7 +20,11 @@ import (
 	"github.com/rcptgate/rcptgate/internal/esmtp"
 	"github.com/rcptgate/rcptgate/internal/web"
 	"github.com/rcptgate/rcptgate/policy"
+	"github.com/rcptgate/rcptgate/policy/journal"
+	"github.com/rcptgate/rcptgate/policy/register"
+	"github.com/rcptgate/rcptgate/policy/senders"
 	"github.com/rcptgate/rcptgate/verify"
+	"github.com/rcptgate/rcptgate/verify/reply"
 )
 
 // site is a served web.Server.
@@ -105,6 +109,18 @@ func busy(t *testing.T) *site {
 		Store: func() (web.Store, bool) {
 			return web.Store{OK: true, Octets: 32768, Dropped: 2, Entries: map[string]int64{"verdicts": 14}}, true
 		},
+		Kept: func() (web.Kept, bool) {
+			return web.Kept{
+				Senders: 15, States: map[senders.State]int{senders.StateOK: 15, senders.StateHold: 1},
+				Suppressions: map[register.Reason]int{register.Complaint: 16},
+				Suppressed:   map[register.Reason]uint64{register.Complaint: 17},
+				Overrides:    map[register.OverrideKind]int{register.AllowDomain: 18}, Saved: true,
+				Journal: journal.Stats{
+					Entries: 19, Lost: 20, Unsaved: 21, Octets: 22, Lines: 23,
+					Webhook: journal.WebhookStats{Sent: 24, Retried: 25, GivenUp: 26, Lost: 27, Waiting: 28},
+				},
+			}, true
+		},
 		RuleFailures: func() map[string]uint64 { return map[string]uint64{"a rule": 7} },
 		Config:       func() (bool, time.Time) { return true, time.Unix(1_800_000_000, 0) },
 		Certificate:  func() (time.Time, bool) { return time.Unix(1_900_000_000, 0), true },
@@ -115,9 +131,29 @@ func busy(t *testing.T) *site {
 	s.metrics.Recipient(&policy.Decision{Elapsed: time.Millisecond}, true, esmtp.Reply{Code: 250})
 	s.metrics.Recipient(&policy.Decision{
 		Result: &verify.Result{Verdict: verify.Undeliverable, Reason: verify.MailboxUnknown, Cached: true},
-		Shadow: policy.Reject,
+		Action: policy.Accept, Rule: "a rule", Shadow: policy.Reject,
+		Override: &register.Override{Kind: register.AllowDomain},
 	}, false, esmtp.Reply{Code: 550})
-	s.metrics.Recipient(&policy.Decision{Result: &verify.Result{}}, false, esmtp.Reply{})
+	s.metrics.Recipient(&policy.Decision{
+		Result: &verify.Result{
+			Verdict: verify.Deliverable, Reason: verify.MailboxExists, Provider: "google",
+			Stage: reply.StageRcpt,
+		},
+	}, false, esmtp.Reply{})
+	s.metrics.PolicydConnection("accepted")
+	s.metrics.PolicydRequest("rcpt")
+	s.metrics.PolicydRecipient(&policy.Decision{
+		Action: policy.Defer, Rule: "built-in: sender limits",
+		Hold: &senders.Hold{Kind: senders.Limited, Name: "an hour"},
+	}, "defer")
+	s.metrics.PolicydRecipient(&policy.Decision{
+		Action: policy.Reject, Rule: "last",
+		Result: &verify.Result{Verdict: verify.Undeliverable, Reason: verify.DomainUnknown},
+	}, "reject")
+	s.metrics.SenderChanged(senders.StateHold)
+	s.metrics.Checked("reject", time.Millisecond)
+	s.metrics.Found("spf", "reject", false)
+	s.metrics.Found("dmarc", "log", true)
 	s.metrics.Reload(true)
 	s.metrics.Reload(false)
 	return s
@@ -132,6 +168,40 @@ func TestMetrics(t *testing.T) {
 	}
 	for _, line := range []string{
 		`rcptgate_build_info{commit="abc",goversion="go1",version="v1"} 1`,
+		`rcptgate_checked_messages_total{action="reject"} 1`,
+		`rcptgate_checked_messages_total{action="pass"} 0`,
+		`rcptgate_decisions_total{action="accept",rule="a rule"} 1`,
+		`rcptgate_decisions_total{action="defer",rule="built-in: sender limits"} 1`,
+		`rcptgate_decision_duration_seconds_count{source="dns"} 1`,
+		`rcptgate_held_recipients_total{kind="limited",name="an hour"} 1`,
+		`rcptgate_journal_entries_total 19`,
+		`rcptgate_journal_lost_entries_total 20`,
+		`rcptgate_journal_unsaved_entries_total 21`,
+		`rcptgate_journal_memory_bytes 22`,
+		`rcptgate_journal_memory_entries 23`,
+		`rcptgate_message_check_duration_seconds_count 1`,
+		`rcptgate_message_findings_total{check="spf",level="reject",result="found"} 1`,
+		`rcptgate_message_findings_total{check="dmarc",level="log",result="unknown"} 1`,
+		`rcptgate_overridden_recipients_total{kind="domain"} 1`,
+		`rcptgate_overrides{kind="domain"} 18`,
+		`rcptgate_overrides{kind="address"} 0`,
+		`rcptgate_policyd_answers_total{answer="defer"} 1`,
+		`rcptgate_policyd_connections_total{event="accepted"} 1`,
+		`rcptgate_policyd_requests_total{kind="rcpt"} 1`,
+		`rcptgate_provider_verdicts_total{provider="google",verdict="deliverable"} 1`,
+		`rcptgate_provider_verdicts_total{provider="other",verdict="undeliverable"} 2`,
+		`rcptgate_sender_changes_total{to="hold"} 1`,
+		`rcptgate_sender_changes_total{to="warn"} 0`,
+		`rcptgate_sender_keys 15`,
+		`rcptgate_senders{state="hold"} 1`,
+		`rcptgate_suppression_hits_total{reason="complaint"} 17`,
+		`rcptgate_suppressions{reason="complaint"} 16`,
+		`rcptgate_suppressions_saved 1`,
+		`rcptgate_webhook_refusals_total{result="sent"} 24`,
+		`rcptgate_webhook_refusals_total{result="given_up"} 26`,
+		`rcptgate_webhook_refusals_total{result="lost"} 27`,
+		`rcptgate_webhook_retries_total 25`,
+		`rcptgate_webhook_waiting 28`,
 		`rcptgate_cache_dropped_entries_total 2`,
 		`rcptgate_cache_entries{bucket="verdicts"} 14`,
 		`rcptgate_cache_file_bytes 32768`,
@@ -144,7 +214,7 @@ func TestMetrics(t *testing.T) {
 		`rcptgate_connections_total{event="accepted"} 1`,
 		`rcptgate_connections_total{event="too_many"} 0`,
 		`rcptgate_decision_duration_seconds_count{source="memory"} 1`,
-		`rcptgate_decision_duration_seconds_count{source="rules"} 1`,
+		`rcptgate_decision_duration_seconds_count{source="rules"} 2`,
 		`rcptgate_decision_duration_seconds_count{source="asked"} 1`,
 		`rcptgate_deliveries_total{event="delivered"} 11`,
 		`rcptgate_deliveries_total{event="ignored"} 0`,
@@ -182,7 +252,7 @@ func TestMetrics(t *testing.T) {
 		`rcptgate_verdict_checks_total{result="agreed"} 12`,
 		`rcptgate_verdict_checks_total{result="refused_arrived"} 1`,
 		`rcptgate_verdicts_total{reason="mailbox_unknown",verdict="undeliverable"} 1`,
-		`rcptgate_verdicts_total{reason="not_asked",verdict="none"} 1`,
+		`rcptgate_verdicts_total{reason="not_asked",verdict="none"} 2`,
 	} {
 		if !strings.Contains(body, "\n"+line+"\n") {
 			t.Errorf("no line %s", line)
@@ -197,10 +267,10 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// TestMetricsAreDocumented holds the table in docs/operations.md and the code together: names,
+// TestMetricsAreDocumented holds the tables in docs/metrics.md and the code together: names,
 // types and labels, in both directions.
 func TestMetricsAreDocumented(t *testing.T) {
-	page, err := os.ReadFile("../../docs/operations.md")
+	page, err := os.ReadFile("../../docs/metrics.md")
 	if err != nil {
 		t.Fatal(err)
 	}
