@@ -62,6 +62,7 @@ var layers = map[string][]string{
 	"internal/bench":   {},
 	"internal/bulk":    {"verify", "verify/mx", "verify/provider", "internal/esmtp", "internal/limit"},
 	"e2e":              {},
+	"deploy/sbom":      {},
 }
 
 // TestLayers parses the sources instead of asking `go list`: go test then knows the files that the
