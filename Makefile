@@ -27,6 +27,21 @@ help: ## list the targets
 build: ## build bin/rcptgate, static, with its version
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/rcptgate ./cmd/rcptgate
 
+.PHONY: man
+man: build ## write the man pages into dist/man
+	mkdir -p dist/man
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} bin/rcptgate man dist/man
+
+.PHONY: sbom
+sbom: build ## tell what the binary is made of: dist/sbom.cdx.json, dist/licenses.txt
+	mkdir -p dist
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} go run ./deploy/sbom \
+	  -binary bin/rcptgate -version '$(VERSION)' -sbom dist/sbom.cdx.json -licenses dist/licenses.txt
+
+.PHONY: deb
+deb: ## build the Debian package, dist/rcptgate_*.deb, the same octets for the same commit
+	deploy/deb/build
+
 .PHONY: run
 run: build ## run the gate with CONFIG (config.example.toml)
 	bin/rcptgate serve --config $(CONFIG)
