@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -73,7 +74,10 @@ func runExplain(cmd *cobra.Command, o explainOptions, address string) error {
 		return err
 	}
 	defer stack.close()
-	engine, err := policy.New(cfg.PolicyConfig(), stack.verifier, log)
+	settings := cfg.PolicyConfig()
+	missing, done := explainState(cfg, &settings, log)
+	defer done()
+	engine, err := policy.New(settings, stack.verifier, log)
 	if err != nil {
 		return usageError(fmt.Sprintf("%s: %v", cfg.Name(), err), "run `rcptgate check-config`")
 	}
@@ -83,7 +87,25 @@ func runExplain(cmd *cobra.Command, o explainOptions, address string) error {
 		return failed("interrupted", "")
 	}
 	printExplanation(cmd.OutOrStdout(), cfg, tx, decision)
+	writef(cmd.ErrOrStderr(), "%s", missing)
 	return nil
+}
+
+// explainState gives the engine what the policy keeps in its directory. While a gate runs that is
+// the gate's alone: missing says then what the explanation does not show.
+func explainState(
+	cfg *config.Config, settings *policy.Config, log *slog.Logger,
+) (missing string, done func()) {
+	if _, err := os.Stat(cfg.Policy.StateDirectory); err != nil {
+		return "", func() {} // there is nothing yet
+	}
+	state, err := openState(cfg, log)
+	if err != nil {
+		return "note: overrides, the suppression list and limits were not looked at: " + err.Error() +
+			"; see `rcptgate override list`, `suppress search` and `senders list`\n", func() {}
+	}
+	settings.Register, settings.Senders = state.parts.Register, state.parts.Senders
+	return "", func() { _ = state.close() }
 }
 
 // question builds the transaction that the options describe.

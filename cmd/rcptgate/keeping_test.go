@@ -85,7 +85,22 @@ func TestKeeping(t *testing.T) {
 	if err := second.end(); err == nil || !strings.Contains(err.Error(), "in use by another process") {
 		t.Errorf("a second gate in the same directory: %v", err)
 	}
+	explain := func() string {
+		var out, errs strings.Builder
+		if code := run([]string{
+			"explain", "--config", s.path, "--from", "news@example.org", "anna@example.com",
+		}, nil, &out, &errs); code != 0 {
+			t.Errorf("explain: exit code %d", code)
+		}
+		return out.String() + errs.String()
+	}
+	if got := explain(); !strings.Contains(got, "note: overrides, the suppression list and limits were not looked at") {
+		t.Errorf("while the gate runs: %s", got)
+	}
 	s.stop()
+	if got := explain(); !strings.Contains(got, `reject, by rule "built-in: suppression list"`) {
+		t.Errorf("without a gate: %s", got)
+	}
 	if _, err := os.Stat(socket); err == nil {
 		t.Error("the control socket is left behind")
 	}
