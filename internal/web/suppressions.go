@@ -174,6 +174,7 @@ func (c *call) searchSuppressions() error {
 	if asked.Offset < 0 {
 		return badField("offset", "it is negative", "write 0 or more")
 	}
+	c.patient(searchTime)
 	found, total, err := list.List(asked.filter(), asked.Offset, limit)
 	if err != nil {
 		return err
@@ -206,6 +207,7 @@ func (c *call) unsuppress() error {
 		return err
 	}
 	var done Removed
+	c.patient(searchTime)
 	switch {
 	case asked.Where == nil:
 		found, err := list.Unsuppress(asked.Address, asked.Scope)
