@@ -2,7 +2,10 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -109,5 +112,39 @@ func TestImportShows(t *testing.T) {
 				t.Errorf("at the end %q", shown.String())
 			}
 		})
+	}
+}
+
+// TestImportInterrupted: a signal ends an import that waits for its input.
+func TestImportInterrupted(t *testing.T) {
+	bin, err := exec.LookPath("rcptgate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := newDesk(t)
+	stop := d.open()
+	defer stop()
+	var errs bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), bin, "suppress", "import", "--config", d.config)
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
+	cmd.Stderr = &errs
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// More than the pipe holds: when it is written, the import reads.
+	for range 100 {
+		if _, err := fmt.Fprintf(stdin, "a@example.com,%s\n", strings.Repeat(" ", 5000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != exitFailed || errs.String() != "rcptgate: error: interrupted\n" {
+		t.Errorf("%v\n%s", err, &errs)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -97,6 +98,8 @@ func (o *importOptions) run(cmd *cobra.Command, args []string) error {
 // importThrough sends a form whose last part is the file. The report may be there with an error.
 func importThrough(c *controller, fields map[string]string, file io.Reader) (*web.ImportReport, error) {
 	r, w := io.Pipe()
+	// Sending waits for what it reads, which a signal does not end by itself.
+	defer context.AfterFunc(c.ctx, func() { _ = r.CloseWithError(context.Cause(c.ctx)) })()
 	form := multipart.NewWriter(w)
 	written := make(chan error, 1)
 	go func() {

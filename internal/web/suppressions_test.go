@@ -3,6 +3,7 @@ package web_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime/multipart"
@@ -214,6 +215,35 @@ func TestOneImport(t *testing.T) {
 	}
 	if answer := <-done; !strings.Contains(answer.text, `"added":200`) {
 		t.Error(answer.text)
+	}
+}
+
+// TestBrokenImport: a client that goes away in the middle is no fault of ours.
+func TestBrokenImport(t *testing.T) {
+	o := newOffice(t)
+	r, w := io.Pipe()
+	gone := errors.New("gone")
+	go func() {
+		// More than all buffers, so that it is being read.
+		_, _ = io.WriteString(w, strings.Repeat("a@example.com,"+strings.Repeat(" ", 5000)+"\n", 200))
+		_ = w.CloseWithError(gone)
+	}()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
+		"http://control/v1/suppressions/import", r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "text/csv")
+	answer, err := o.control.Do(request)
+	if err == nil {
+		_ = answer.Body.Close()
+	}
+	if !errors.Is(err, gone) {
+		t.Errorf("sending ends with %v", err)
+	}
+	o.stop() // until the server has seen it
+	if log := o.log.String(); strings.Contains(log, "ERROR") || !strings.Contains(log, "done=false") {
+		t.Errorf("the log:\n%s", log)
 	}
 }
 

@@ -6,7 +6,9 @@ import (
 	"io"
 	"mime"
 	"mime/multipart"
+	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strconv"
 	"syscall"
@@ -68,18 +70,27 @@ func (c *call) importCSV() error {
 	if err == nil {
 		return c.reply(answer)
 	}
-	p := problemOf(err)
-	if p.Status == http.StatusInternalServerError && isBadFile(err) {
-		p = problem(http.StatusBadRequest, err.Error(), "correct the file; see the documentation for its columns")
-	}
+	p := importProblem(err)
 	p.Import = answer
 	return p
 }
 
-// isBadFile reports whether an import failed for what is in the file: whatever is not the disk's.
-func isBadFile(err error) bool {
-	_, disk := errors.AsType[syscall.Errno](err)
-	return !disk && !errors.Is(err, io.ErrUnexpectedEOF)
+// importProblem tells what the client did, what is in the file, and what the disk did apart.
+func importProblem(err error) *Problem {
+	p := problemOf(err)
+	_, network := errors.AsType[*net.OpError](err)
+	_, system := errors.AsType[syscall.Errno](err)
+	switch {
+	case p.Status != http.StatusInternalServerError:
+		return p
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return problem(http.StatusRequestTimeout, "nothing came for a minute", "send the file again")
+	case network, errors.Is(err, io.ErrUnexpectedEOF):
+		return problem(http.StatusBadRequest, "the file broke off", "send it again")
+	case system:
+		return p
+	}
+	return problem(http.StatusBadRequest, err.Error(), "correct the file; see the documentation for its columns")
 }
 
 func importReportOf(r *register.ImportReport) *ImportReport {
