@@ -100,7 +100,8 @@ rest to the relay.`,
 		newServeCmd(), newCheckConfigCmd(), newVerifyCmd(), newBulkCmd(), newExplainCmd(),
 		newInternalDomainsCmd(), newClassifyCmd(), newCacheCmd(), newSuppressCmd(), newOverrideCmd(),
 		newWhyCmd(), newReportCmd(), newSendersCmd(), newPolicyCmd(), newDemoCmd(), newBenchCmd(),
-		newConfigCmd(), newCompletionCmd(), newManCmd(), newVersionCmd(),
+		newConfigCmd(), newCompletionCmd(), newManCmd(), newHealthcheckCmd(),
+		newVersionCmd(),
 	)
 	return root
 }
