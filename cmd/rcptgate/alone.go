@@ -46,13 +46,16 @@ func openState(cfg *config.Config, log *slog.Logger) (*alone, error) {
 		return nil, err
 	}
 	// Nothing is learned here.
-	list, err := register.Open(dir, register.Config{MaxEntries: cfg.Policy.Suppression.MaxEntries, Log: log})
+	list, err := register.Open(dir, register.Config{
+		MaxEntries: cfg.Policy.Suppression.MaxEntries, Log: log,
+	})
 	if err != nil {
 		return nil, failed(errors.Join(err, dir.Close()).Error(), "see "+cfg.Policy.StateDirectory)
 	}
 	table, err := senders.New(cfg.SendersConfig(log), dir)
 	if err != nil {
-		return nil, failed(errors.Join(err, list.Close(), dir.Close()).Error(), "run `rcptgate check-config`")
+		return nil, failed(errors.Join(err, list.Close(), dir.Close()).Error(),
+			"run `rcptgate check-config`")
 	}
 	return &alone{
 		parts: web.Parts{Register: list, Senders: table, Memory: cacheMemory(cfg)},
@@ -69,7 +72,8 @@ func openStateDir(cfg *config.Config) (*durable.Dir, error) {
 	}
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, failed(fmt.Sprintf("no gate answers, and there is no state yet: %s does not exist", path),
+		return nil, failed(
+			fmt.Sprintf("no gate answers, and there is no state yet: %s does not exist", path),
 			"rcptgate serve makes it at its first start; check policy.state_directory")
 	}
 	if err != nil {
@@ -87,9 +91,10 @@ func openStateDir(cfg *config.Config) (*durable.Dir, error) {
 	dir, err := durable.Open(path)
 	if errors.Is(err, durable.ErrLocked) {
 		socket := string(cfg.ControlSocket())
-		return nil, failed(fmt.Sprintf("another process has %s, but nobody answers at its control socket, %s",
-			path, socket), "if a gate starts or stops just now, try again; else see that it runs with this "+
-			"configuration (http.control_socket)")
+		return nil, failed(
+			fmt.Sprintf("another process has %s, but nobody answers at its control socket, %s", path, socket),
+			"if a gate starts or stops just now, try again; else see that it runs with this "+
+				"configuration (http.control_socket)")
 	}
 	if err != nil {
 		return nil, failed(err.Error(), "run this as the user that runs rcptgate")

@@ -14,7 +14,8 @@ type lastingFlags struct{ span, until string }
 
 func (l *lastingFlags) add(cmd *cobra.Command, otherwise string) {
 	cmd.Flags().StringVar(&l.span, "for", "", "for how long, such as 7d or 12h ("+otherwise+")")
-	cmd.Flags().StringVar(&l.until, "until", "", "until when, in place of --for: 2027-01-31 or 2027-01-31T12:00:00Z")
+	cmd.Flags().StringVar(&l.until, "until", "",
+		"until when, in place of --for: 2027-01-31 or 2027-01-31T12:00:00Z")
 }
 
 // parse reads them. Dates are days of this machine's time zone, and last until the end.

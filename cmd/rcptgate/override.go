@@ -18,7 +18,8 @@ runs.
 
 A TARGET is an address, @example.com for a domain, @.example.com for its subdomains, or, by
 --provider, a mail provider by the name that verdicts and the log give it.`)
-	cmd.AddCommand(newOverrideAllowCmd(), newOverrideRevokeCmd(), newOverrideForgetCmd(), newOverrideListCmd())
+	cmd.AddCommand(newOverrideAllowCmd(), newOverrideRevokeCmd(), newOverrideForgetCmd(),
+		newOverrideListCmd())
 	return cmd
 }
 
@@ -99,7 +100,7 @@ func newOverrideAllowCmd() *cobra.Command {
 		Long: `Allow lets mail pass whatever is believed about its recipient: no verdict refuses it, and no
 suppression does. It ends by itself, after 7 days if --for and --until do not say. Rules of
 the configuration that do not look at verdicts hold as before.`,
-		Example: `  rcptgate override allow -c rcptgate.toml --for 12h --note "asked by phone" bob@example.com
+		Example: `  rcptgate override allow -c rcptgate.toml --for 12h --note "by phone" bob@example.com
   rcptgate override allow -c rcptgate.toml --provider google`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			until, err := lasting.parse()

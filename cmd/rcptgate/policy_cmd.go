@@ -13,7 +13,8 @@ import (
 )
 
 func newPolicyCmd() *cobra.Command {
-	cmd := groupCmd("policy test|show|names", "Test rules, and show presets and the names that rules may use", "")
+	cmd := groupCmd("policy test|show|names",
+		"Test rules, and show presets and the names that rules may use", "")
 	cmd.AddCommand(newPolicyTestCmd(), newPolicyShowCmd(), newPolicyNamesCmd())
 	return cmd
 }
@@ -161,7 +162,8 @@ func showRules(out io.Writer, config string) error {
 	settings := cfg.PolicyConfig()
 	rules, ok := policy.Preset(settings.Preset)
 	if !ok {
-		return usageError(fmt.Sprintf("%s: there is no preset %q", cfg.Name(), settings.Preset), "run `rcptgate check-config`")
+		return usageError(fmt.Sprintf("%s: there is no preset %q", cfg.Name(), settings.Preset),
+			"run `rcptgate check-config`")
 	}
 	if len(settings.Rules) > 0 {
 		tomlComment(out, "The rules of "+escaped(cfg.Name())+", in order.")

@@ -113,11 +113,13 @@ stay. The exit code is 1 if one is not known.`,
 			return withControl(cmd, config, openState, func(c *controller) error {
 				for _, arg := range args {
 					var done web.Released
-					if err := c.ask("POST", "/v1/senders/release", web.ReleaseSender{Key: arg}, &done); err != nil {
+					asked := web.ReleaseSender{Key: arg}
+					if err := c.ask("POST", "/v1/senders/release", asked, &done); err != nil {
 						return about(arg, err)
 					}
 					if !done.Released {
-						return failed(escaped(arg)+" is not known as a sender", "`rcptgate senders` shows those that are")
+						return failed(escaped(arg)+" is not known as a sender",
+							"`rcptgate senders` shows those that are")
 					}
 					writef(cmd.OutOrStdout(), "%s: released\n", escaped(arg))
 				}

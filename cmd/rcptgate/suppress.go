@@ -22,8 +22,8 @@ state directory while none runs.
 
 An ADDRESS is a mailbox; @example.com is every mailbox of a domain without its subdomains,
 *@*.example.com every mailbox of its subdomains.`)
-	cmd.AddCommand(newSuppressAddCmd(), newSuppressRemoveCmd(), newSuppressListCmd(), newSuppressSearchCmd(),
-		newSuppressImportCmd(), newSuppressExportCmd())
+	cmd.AddCommand(newSuppressAddCmd(), newSuppressRemoveCmd(), newSuppressListCmd(),
+		newSuppressSearchCmd(), newSuppressImportCmd(), newSuppressExportCmd())
 	return cmd
 }
 
@@ -91,7 +91,7 @@ func newSuppressAddCmd() *cobra.Command {
 		Long: `Add suppresses addresses: mail for them is refused from now on, for good unless --for or
 --until says otherwise. What is suppressed already in the same scope is replaced.`,
 		Example: `  rcptgate suppress add -c rcptgate.toml bob@example.com
-  rcptgate suppress add -c rcptgate.toml --scope sender_domain:shop.example --reason unsubscribe eve@example.com
+  rcptgate suppress add -c rcptgate.toml --scope login:news --reason unsubscribe eve@example.com
   rcptgate suppress add -c rcptgate.toml --for 30d @example.net`,
 		Args: someArgs("address", "name what to suppress"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -194,12 +194,13 @@ are; --yes removes them.`,
 			if err != nil {
 				return err
 			}
-			filtered := where.domain != "" || where.reason != "" || where.source != "" || contains != ""
+			filtered := where.domain+where.reason+where.source+contains != ""
 			switch {
 			case len(args) > 0 && filtered:
 				return usageError("addresses and a choice are both given", "leave one of them out")
 			case len(args) == 0 && !filtered && scope == "":
-				return usageError("no address given", "name what to remove, or choose by --reason, --domain, ...")
+				return usageError("no address given",
+					"name what to remove, or choose by --reason, --domain, ...")
 			}
 			return withControl(cmd, config, openState, func(c *controller) error {
 				if len(args) == 0 {
@@ -238,7 +239,8 @@ func removeAddresses(cmd *cobra.Command, c *controller, args []string, text stri
 		writef(cmd.OutOrStdout(), "%s: removed\n", escaped(arg))
 	}
 	if len(unknown) > 0 {
-		return failed(fmt.Sprintf("not on the list for %s: %s", scopeText(scope), strings.Join(unknown, ", ")),
+		return failed(
+			fmt.Sprintf("not on the list for %s: %s", scopeText(scope), strings.Join(unknown, ", ")),
 			"`rcptgate suppress search` finds other scopes, and those of the whole domain")
 	}
 	return nil
@@ -247,7 +249,8 @@ func removeAddresses(cmd *cobra.Command, c *controller, args []string, text stri
 func removeChosen(out io.Writer, c *controller, filter web.SuppressionFilter, yes bool) error {
 	if yes {
 		var removed web.Removed
-		if err := c.ask("POST", "/v1/suppressions/remove", web.RemoveSuppressions{Where: &filter}, &removed); err != nil {
+		asked := web.RemoveSuppressions{Where: &filter}
+		if err := c.ask("POST", "/v1/suppressions/remove", asked, &removed); err != nil {
 			return err
 		}
 		writef(out, "%d removed\n", removed.Removed)
@@ -322,7 +325,8 @@ func (o *listOptions) run(cmd *cobra.Command, contains string) error {
 		return err
 	}
 	if o.limit < 1 {
-		return usageError("--limit is not from 1 to 1000", "for all of them there is `rcptgate suppress export`")
+		return usageError("--limit is not from 1 to 1000",
+			"for all of them there is `rcptgate suppress export`")
 	}
 	return withControl(cmd, o.config, openState, func(c *controller) error {
 		var found web.Suppressions

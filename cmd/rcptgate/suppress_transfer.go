@@ -38,7 +38,8 @@ Rows that cannot be read are told by their line and left out, and the exit code 
   rcptgate suppress import -c rcptgate.toml --keep < list.csv`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
-				return usageError(fmt.Sprintf("one file at most, but got %d", len(args)), "import them one by one")
+				return usageError(fmt.Sprintf("one file at most, but got %d", len(args)),
+					"import them one by one")
 			}
 			return nil
 		},
@@ -107,7 +108,8 @@ func importThrough(c *controller, fields map[string]string, file io.Reader) (*we
 		written <- err
 		_ = w.CloseWithError(err) // nil is the end of the file
 	}()
-	body, err := c.send("POST", "/v1/suppressions/import", form.FormDataContentType(), "application/json", r)
+	body, err := c.send("POST", "/v1/suppressions/import", form.FormDataContentType(),
+		"application/json", r)
 	_ = r.Close() // ends the writer, if the gate did not want all of it
 	if err != nil {
 		select {

@@ -26,7 +26,8 @@ exit code is 1 if there is no such decision.`,
 		Example: "  rcptgate why -c rcptgate.toml KX2M7QRT",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return usageError("no reference given", "write the 8 letters and digits behind \"ref\" in the reply")
+				return usageError("no reference given",
+					`write the 8 letters and digits behind "ref" in the reply`)
 			}
 			return nil
 		},
@@ -48,7 +49,8 @@ func printWhy(out io.Writer, c *controller, ref string, asJSON bool) error {
 		accept = "application/json"
 	}
 	story, err := c.send("GET", "/v1/decisions/"+url.PathEscape(ref), "", accept, nil)
-	if refused, ok := errors.AsType[*refusal](err); ok && refused.problem.Status == http.StatusNotFound && c.alone {
+	refused, ok := errors.AsType[*refusal](err)
+	if ok && refused.problem.Status == http.StatusNotFound && c.alone {
 		return failed(refused.problem.Detail+"; no gate runs, so only the journal's files were searched",
 			refused.problem.Hint)
 	}

@@ -69,7 +69,8 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) (token, bool)
 	tokens := s.tokens.Load()
 	if tokens == nil {
 		problem(http.StatusForbidden, "the API answers only on the control socket: there are no tokens",
-			"set http.tokens_file to a file of tokens, or use the commands of rcptgate on this machine").send(w)
+			"set http.tokens_file to a file of tokens, or use the commands of rcptgate on this machine",
+		).send(w)
 		return token{}, false
 	}
 	header := r.Header.Get("Authorization")

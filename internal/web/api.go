@@ -153,7 +153,8 @@ func (a *API) unknown(w http.ResponseWriter, r *http.Request) {
 	}
 	allow := strings.Join(methods, ", ")
 	w.Header().Set("Allow", allow)
-	problem(http.StatusMethodNotAllowed, "the endpoint does not take "+shown(r.Method), "use "+allow).send(w)
+	problem(http.StatusMethodNotAllowed, "the endpoint does not take "+shown(r.Method),
+		"use "+allow).send(w)
 }
 
 // ServeHTTP serves whoever gets here: over the control socket, or let in by a Server.

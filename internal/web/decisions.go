@@ -157,8 +157,9 @@ func (c *call) decision() error {
 			detail += " (" + strings.Join(notes, " ") + ")"
 		}
 		return problem(http.StatusNotFound, detail,
-			"compare it with the reply; a reference has 8 letters and digits. It may be older than the journal "+
-				"(policy.journal.path, keep, max_age), or of another gate. Or search by recipient and time")
+			"compare it with the reply; a reference has 8 letters and digits. It may be older than the "+
+				"journal (policy.journal.path, keep, max_age), or of another gate. Or search by recipient "+
+				"and time")
 	}
 	if c.accepts("text/plain") {
 		c.w.Header().Set("Content-Type", "text/plain; charset=utf-8")

@@ -135,14 +135,16 @@ func (c *call) forget() error {
 	case register.AllowProvider:
 		done.Forgotten = strings.ToLower(asked.Name)
 		if done.Forgotten == "" {
-			return badField("name", "there is none", `write a provider as verdicts name it, such as "google"`)
+			return badField("name", "there is none",
+				`write a provider as verdicts name it, such as "google"`)
 		}
 		err = forgetBy(memory.Provider, done.Forgotten)
 	default:
 		return badField("kind", shown(string(asked.Kind))+" is none", "write address, domain or provider")
 	}
 	if errors.Is(err, errCannotForget) {
-		return problem(http.StatusNotImplemented, "what is known of a "+string(asked.Kind)+" cannot be forgotten here",
+		return problem(http.StatusNotImplemented,
+			"what is known of a "+string(asked.Kind)+" cannot be forgotten here",
 			"allow it instead, for as long as it is wrong")
 	}
 	if err != nil {

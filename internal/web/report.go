@@ -102,8 +102,8 @@ func (c *call) report() error {
 		}
 		c.parts.Journal.Each(f, add) // nil has nothing
 		if counted > 0 {
-			notes = append(notes, "The journal has no file (policy.journal.path): this is what memory has, "+
-				"which keeps refusals longer than others, so shares may be too high.")
+			notes = append(notes, "The journal has no file (policy.journal.path): this is what memory "+
+				"has, which keeps refusals longer than others, so shares may be too high.")
 		} else {
 			notes = append(notes, "The journal has no file of this time (policy.journal.path).")
 		}

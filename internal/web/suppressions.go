@@ -179,7 +179,9 @@ func (c *call) searchSuppressions() error {
 	if err != nil {
 		return err
 	}
-	answer := Suppressions{Total: total, Offset: asked.Offset, Suppressions: make([]Suppression, len(found))}
+	answer := Suppressions{
+		Total: total, Offset: asked.Offset, Suppressions: make([]Suppression, len(found)),
+	}
 	for i := range found {
 		answer.Suppressions[i] = suppressionOf(&found[i])
 	}

@@ -171,7 +171,8 @@ func parseToken(entry string) (token, error) {
 		case ScopeRead, ScopeWrite:
 			t.scopes = append(t.scopes, scope)
 		default:
-			return token{}, errors.New("the second word is no list of scopes; write read, write or read,write")
+			return token{}, errors.New(
+				"the second word is no list of scopes; write read, write or read,write")
 		}
 	}
 	if digits, ok := strings.CutPrefix(fields[2], "sha256:"); ok {
@@ -191,7 +192,8 @@ func parseToken(entry string) (token, error) {
 }
 
 func isTokenName(s string) bool {
-	return len(s) <= 64 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == ""
+	return len(s) <= 64 && strings.Trim(s,
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == ""
 }
 
 // checkToken tells whether a token can be sent (RFC 6750 section 2.1) and not be guessed.

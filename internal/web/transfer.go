@@ -90,7 +90,8 @@ func importProblem(err error) *Problem {
 	case system:
 		return p
 	}
-	return problem(http.StatusBadRequest, err.Error(), "correct the file; see the documentation for its columns")
+	return problem(http.StatusBadRequest, err.Error(),
+		"correct the file; see the documentation for its columns")
 }
 
 func importReportOf(r *register.ImportReport) *ImportReport {
@@ -175,7 +176,8 @@ func importOptions(fields map[string]string, who string, opts *register.ImportOp
 		opts.Source = who
 	}
 	if opts.Reason != "" && !slices.Contains(register.Reasons(), opts.Reason) {
-		return badField("reason", shown(fields["reason"])+" is none", fmt.Sprintf("write one of %v", register.Reasons()))
+		return badField("reason", shown(fields["reason"])+" is none",
+			fmt.Sprintf("write one of %v", register.Reasons()))
 	}
 	if opts.Scope, err = register.ParseScope(fields["scope"]); err != nil {
 		return err
