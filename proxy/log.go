@@ -60,7 +60,7 @@ func (m *messageLog) lost(err error) esmtp.Reply {
 // lineHandler is a handler that takes a line as it is, without a record, which is garbage.
 type lineHandler interface {
 	HandleAttrs(
-		ctx context.Context, at time.Time, level slog.Level, message string, attrs []slog.Attr,
+		ctx context.Context, at time.Time, level slog.Level, text string, attrs []slog.Attr,
 	) error
 }
 
@@ -88,15 +88,15 @@ func (t *transaction) logs(failed bool) (level slog.Level, wanted bool) {
 
 // write writes a line with what add appends.
 func (t *transaction) write(
-	at time.Time, level slog.Level, message string, add func([]slog.Attr) []slog.Attr,
+	at time.Time, level slog.Level, text string, add func([]slog.Attr) []slog.Attr,
 ) {
 	ctx := context.Background()
 	room := linePool.Get().(*line) //nolint:forcetypeassert // the pool holds nothing else
 	attrs := add(room[:0])
 	if h, ok := t.log.(lineHandler); ok {
-		_ = h.HandleAttrs(ctx, at, level, message, attrs)
+		_ = h.HandleAttrs(ctx, at, level, text, attrs)
 	} else {
-		r := slog.NewRecord(at, level, message, 0)
+		r := slog.NewRecord(at, level, text, 0)
 		r.AddAttrs(attrs...)
 		_ = t.log.Handle(ctx, r)
 	}

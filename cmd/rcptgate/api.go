@@ -56,6 +56,13 @@ func (s *service) serveControl() {
 	s.running.Go(func() { _ = s.control.server.Serve(s.control.socket) })
 }
 
+// endControl ends what commands have asked for, within quitTime.
+func (s *service) endControl(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, quitTime)
+	defer cancel()
+	_ = s.control.server.Shutdown(ctx)
+}
+
 // apiParts is what the API shows and changes, as it is now.
 func (s *service) apiParts() web.Parts {
 	k := s.gate.kept

@@ -2,10 +2,12 @@ package main
 
 import (
 	"io"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 
 	"github.com/rcptgate/rcptgate/internal/config"
+	"github.com/rcptgate/rcptgate/internal/web"
 )
 
 func newCheckConfigCmd() *cobra.Command {
@@ -21,6 +23,9 @@ probably not meant; they do not change the exit code.`,
 			cfg, err := loadConfig(path)
 			if err != nil {
 				return err
+			}
+			if _, err := web.OpenTokens(cfg.HTTP.TokensFile, slog.New(slog.DiscardHandler)); err != nil {
+				return &failure{code: exitUsage, text: err.Error(), plain: true}
 			}
 			printWarnings(cmd.ErrOrStderr(), cfg)
 			writef(cmd.OutOrStdout(), "%s: ok\n", path)

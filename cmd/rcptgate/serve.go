@@ -240,11 +240,11 @@ func (s *service) drain(signals <-chan os.Signal) error {
 			pause(ctx, socket)
 		}
 	}
+	s.endControl(ctx) // before what it changes is saved
 	err := s.gate.shutdown(ctx)
 	quit, cancelQuit := context.WithTimeout(context.Background(), quitTime)
 	defer cancelQuit()
 	_ = s.web.Shutdown(quit) // who reads metrics that slowly is cut off
-	_ = s.control.server.Shutdown(quit)
 	if err != nil {
 		s.log.Error("stopped", "error", err.Error(), "after_ms", time.Since(start).Milliseconds())
 		return err

@@ -179,7 +179,7 @@ var notFromTheFile = map[string]bool{
 	"message.Config.Enforced": true, "journal.Config.RotateEvery": true, "journal.Config.Secret": true,
 	"journal.Config.MemoryOctets": true, "journal.Config.Queue": true, "policyd.Config.Hooks": true,
 	"verify.Config.Settled": true, "verify.Config.Store": true, "verify.Config.CacheSize": true,
-	"verify.Config.Secret": true,
+	"verify.Config.Secret":    true,
 	"verify.Config.Providers": true, "verify.Config.NoInvented": true,
 	"health.Config.DNS": true, "health.Config.Addrs": true, "health.Config.Port25": true,
 	"health.Config.Blocks": true, "health.Config.Log": true,

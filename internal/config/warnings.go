@@ -62,8 +62,12 @@ func (k *checker) warnNetworks() {
 			"and lets nobody in without a header", "list the addresses of your own load balancers")
 	}
 	if endpoint := k.HTTP.Listen; endpoint != "" && !endpoint.Loopback() {
-		k.add("http.listen", fmt.Sprintf("%q is open to other machines: they can read the metrics",
-			endpoint), "listen on 127.0.0.1, or let a firewall choose who may connect")
+		risk := "they can read the metrics"
+		if k.HTTP.TokensFile != "" {
+			risk += ", and tokens go through the network in plaintext"
+		}
+		k.add("http.listen", fmt.Sprintf("%q is open to other machines: %s", endpoint, risk),
+			"listen on 127.0.0.1, or let a firewall choose who may connect")
 	}
 	if everything(k.Verify.AllowNetworks) {
 		k.add("verify.allow_networks", "covers every address: probes may reach this machine, your "+
