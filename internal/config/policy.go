@@ -154,6 +154,9 @@ func (k *checker) messageChecks() {
 	}
 	faults, _ := errors.AsType[message.ConfigErrors](message.CheckConfig(k.MessageConfig()))
 	for _, fault := range faults {
+		if fault.Field == "helo" {
+			continue // it is proxy.hostname or verify.helo, which names has looked at
+		}
 		key := "policy.message." + fault.Field
 		if fault.Field == "levels" {
 			key = table + printable(fault.Name)
