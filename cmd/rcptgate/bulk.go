@@ -67,7 +67,7 @@ output), which is removed in the end. It has numbers of rows in it, no addresses
 list or other options are refused; --restart begins anew.
 
 After a crash nobody knows whether the mail servers saw the last questions. Those addresses, at
-most 128, are not asked about again and end as unknown, "interrupted", unless --ask-lost is given.
+most 64, are not asked about again and end as unknown, "interrupted", unless --ask-lost is given.
 
 NO HARVESTING. Of a domain of which surely more than 30 % of at least 20 mailboxes do not exist,
 nobody else is asked about: the rest is unknown, "local_limit", and the summary tells. Lists of made-up
@@ -156,6 +156,8 @@ type bulkCheck struct {
 	run   *bulk.Run
 	out   io.Writer
 	errs  io.Writer
+
+	untie func() // gives the signals back
 }
 
 func runBulk(cmd *cobra.Command, o bulkOptions, args []string) error {
@@ -178,6 +180,7 @@ func runBulk(cmd *cobra.Command, o bulkOptions, args []string) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	defer context.AfterFunc(ctx, stop)()
+	c.untie = stop
 	if err := c.open(cmd.InOrStdin()); err != nil {
 		return bulkFailure(err)
 	}

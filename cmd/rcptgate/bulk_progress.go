@@ -48,6 +48,7 @@ func (c *bulkCheck) watch(ctx context.Context, grace time.Duration) (end func())
 				return
 			case <-interrupted:
 				interrupted = nil
+				c.untie() // before anybody is told that the next one ends it
 				m.clear()
 				writef(c.errs, "rcptgate: stopping: questions that are under way have %v to end; "+
 					"once more to end at once\n", grace)

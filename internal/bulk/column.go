@@ -139,7 +139,7 @@ func (g *guess) find(o ListOptions) error {
 			}
 		}
 		g.column = n - 1
-		g.header = o.Header == HeaderYes || o.Header != HeaderNo && !isHere(first, g.column)
+		g.header = o.Header == HeaderYes || o.Header != HeaderNo && isName(first, g.column)
 		return nil
 	}
 	if o.Column != "" {
@@ -165,7 +165,7 @@ func (g *guess) find(o ListOptions) error {
 		}
 	case 1:
 		g.column = found[0]
-		g.header = o.Header == HeaderYes || o.Header != HeaderNo && !isHere(first, g.column)
+		g.header = o.Header == HeaderYes || o.Header != HeaderNo && isName(first, g.column)
 		return nil
 	}
 	names := make([]string, len(found))
@@ -255,6 +255,11 @@ func anyAddress(row []string) bool {
 		}
 	}
 	return false
+}
+
+// isName reports whether a field is rather the name of a column than a misspelt address.
+func isName(row []string, column int) bool {
+	return column >= len(row) || !strings.Contains(row[column], "@")
 }
 
 func isHere(row []string, column int) bool { return column < len(row) && isAddress(row[column]) }

@@ -20,6 +20,7 @@ func TestDetect(t *testing.T) {
 		{list: "\xef\xbb\xbfmail\tname\na@example.com\tx, y; z\n", want: Dialect{Delim: '\t', Header: true, BOM: true}},
 		{list: "x|a@example.com\ny|b@example.com\n", want: Dialect{Delim: '|', Column: 1}},
 		{list: "Doe, Jane;jane@example.com\nRoe, Joe;joe@example.com", want: Dialect{Delim: ';', Column: 1}},
+		{list: "a@@example.com\nb@example.com\n", want: Dialect{Delim: ','}},
 		{list: "Anna <a@example.com>\nmailto:b@example.com\n", want: Dialect{Delim: ','}},
 		{list: "from,e-mail\na@example.com,b@example.com\n", want: Dialect{Delim: ',', Column: 1, Header: true}},
 		{list: "from,to\na@example.com,b@example.com\n", fault: `several columns look like addresses: "from", "to"`},

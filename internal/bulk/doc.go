@@ -20,7 +20,7 @@
 // # The order
 //
 // Domains take turns, and so do the mail sites behind them (the same mail hosts, or one provider):
-// at most 8 questions are under way at one of them, of 128 in all, and none is asked faster than its
+// at most 4 questions are under way at one of them, of 64 in all, and none is asked faster than its
 // profile says. Whom one of our own limits or a pause of the site kept from being asked waits for its
 // turn. A site that lets nobody pass for Config.Patience is given up: the rest of its addresses
 // are unknown, local_limit.

@@ -10,12 +10,18 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
 
 // ErrLocked says that another process works on the same list.
 var ErrLocked = errors.New("another process is checking this list")
+
+var errNoJournal = &listError{
+	text: "the file is no journal of rcptgate check",
+	hint: "move it away, or name another one with --journal",
+}
 
 // The lines of a journal, behind their checksum. N is the number of an address.
 //
@@ -135,18 +141,18 @@ func appendLine(b, line []byte) []byte {
 	return append(append(b, line...), '\n')
 }
 
-// cutLine checks the first line of b. ok is false if it is not whole.
-func cutLine(b []byte) (line, rest []byte, ok bool) {
-	line, rest, ok = bytes.Cut(b, []byte("\n"))
-	if !ok || len(line) < checksumSize+1 || line[checksumSize] != ' ' {
-		return nil, b, false
+// checkLine takes a line out of what appendLine wrote. ok is false if it is not whole.
+func checkLine(raw []byte) (line []byte, ok bool) {
+	raw, ok = bytes.CutSuffix(raw, []byte("\n"))
+	if !ok || len(raw) < checksumSize+1 || raw[checksumSize] != ' ' {
+		return nil, false
 	}
-	sum, err := strconv.ParseUint(string(line[:checksumSize]), 16, 32)
-	line = line[checksumSize+1:]
+	sum, err := strconv.ParseUint(string(raw[:checksumSize]), 16, 32)
+	line = raw[checksumSize+1:]
 	if err != nil || uint32(sum) != crc32.ChecksumIEEE(line) {
-		return nil, b, false
+		return nil, false
 	}
-	return line, rest, true
+	return line, true
 }
 
 // headerLine is the first line of a journal.
@@ -187,21 +193,37 @@ func openJournal(path string) (*os.File, error) {
 // readJournal reads what file has, and leaves it with its torn end cut off. It is empty if the
 // journal is new.
 func readJournal(file *os.File, s *state, header []byte) error {
-	all, err := io.ReadAll(io.NewSectionReader(file, 0, 1<<62))
+	info, err := file.Stat()
 	if err != nil {
 		return fmt.Errorf("cannot read the journal: %w", err)
 	}
-	good, err := s.replay(all, header)
+	good, err := s.replay(io.NewSectionReader(file, 0, info.Size()), info.Size(), header)
 	if err != nil {
 		return err
 	}
-	if good < len(all) {
-		if err := file.Truncate(int64(good)); err != nil {
+	if good < info.Size() {
+		if err := file.Truncate(good); err != nil {
 			return fmt.Errorf("cannot cut the torn end off the journal: %w", err)
 		}
 	}
-	if _, err = file.Seek(int64(good), io.SeekStart); err != nil {
+	if _, err = file.Seek(good, io.SeekStart); err != nil {
 		return fmt.Errorf("cannot read the journal: %w", err)
+	}
+	return nil
+}
+
+// emptyJournal makes a journal new, and nothing else: a mistyped name must not cost a file.
+func emptyJournal(file *os.File) error {
+	start := make([]byte, checksumSize+1+len(journalMagic))
+	n, err := file.ReadAt(start, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("cannot read the journal: %w", err)
+	}
+	if n > 0 && !strings.HasSuffix(string(start), " "+journalMagic) {
+		return errNoJournal
+	}
+	if err := file.Truncate(0); err != nil {
+		return fmt.Errorf("cannot empty the journal: %w", err)
 	}
 	return nil
 }

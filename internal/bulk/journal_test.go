@@ -37,9 +37,14 @@ func testJournal() []byte {
 	return b
 }
 
+func replay(s *state, all []byte) (good int, err error) {
+	n, err := s.replay(bytes.NewReader(all), int64(len(all)), []byte(testHeader))
+	return int(n), err
+}
+
 func TestReplay(t *testing.T) {
 	s, all := newState(8), testJournal()
-	good, err := s.replay(all, []byte(testHeader))
+	good, err := replay(s, all)
 	if err != nil || good != len(all) {
 		t.Fatalf("%d of %d octets, %v", good, len(all), err)
 	}
@@ -59,7 +64,7 @@ func TestTorn(t *testing.T) {
 	all := testJournal()
 	for n := range all {
 		s := newState(8)
-		good, err := s.replay(all[:n], []byte(testHeader))
+		good, err := replay(s, all[:n])
 		if want := bytes.LastIndexByte(all[:n], '\n') + 1; err != nil || good != want {
 			t.Errorf("cut at %d: %d octets, %v; want %d", n, good, err, want)
 		}
@@ -82,6 +87,7 @@ func TestDamaged(t *testing.T) {
 		"kind":             {appendLine(testJournal(), []byte("!\t1")), "damaged in line 9: line '!'"},
 		"answer":           {appendLine(testJournal(), []byte("=\t1\tgood")), "damaged in line 9: 1 fields, not 8"},
 		"no journal":       {[]byte("id,mail\n1,a@example.com\n"), "no journal of rcptgate check"},
+		"one line":         {[]byte("my only copy"), "no journal of rcptgate check"},
 		"list":             {appendLine(nil, []byte("rcptgate-check\t1\tabd\t8\tcolumn 1")), "another list"},
 		"version":          {appendLine(nil, []byte("rcptgate-check\t2\tabc\t8\tcolumn 1")), "another version"},
 		"options": {
@@ -89,7 +95,7 @@ func TestDamaged(t *testing.T) {
 			"other options: column 2, now column 1",
 		},
 	} {
-		_, err := newState(8).replay(test.journal, []byte(testHeader))
+		_, err := replay(newState(8), test.journal)
 		if err == nil || !strings.Contains(err.Error(), test.fault) || !Usage(err) || Hint(err) == "" {
 			t.Errorf("%s: error %v with hint %q, want %q", name, err, Hint(err), test.fault)
 		}
@@ -106,7 +112,7 @@ func FuzzReplay(f *testing.F) {
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, all []byte) {
 		s := newState(8)
-		good, err := s.replay(all, []byte(testHeader))
+		good, err := replay(s, all)
 		if err != nil {
 			if !Usage(err) || Hint(err) == "" {
 				t.Fatalf("error without a next step: %v", err)
@@ -127,7 +133,7 @@ func FuzzReplay(f *testing.F) {
 			}
 		}
 		again := newState(8)
-		if n, err := again.replay(more, []byte(testHeader)); err != nil || n != len(more) {
+		if n, err := replay(again, more); err != nil || n != len(more) {
 			t.Fatalf("%d of %d octets, %v", n, len(more), err)
 		}
 		for n := range again.answers {
@@ -196,5 +202,28 @@ func TestJournalFile(t *testing.T) {
 	}
 	if s.asked[4] != 20 || !s.open[4] {
 		t.Errorf("asked %v", s.asked)
+	}
+}
+
+// TestEmptyJournal: to begin anew empties journals only.
+func TestEmptyJournal(t *testing.T) {
+	for text, ok := range map[string]bool{
+		"": true, string(testJournal()): true, string(testJournal()[:30]): true, "my only copy": false,
+		"12345678 my only copy of it": false,
+	} {
+		path := filepath.Join(t.TempDir(), "journal")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		file, err := openJournal(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = emptyJournal(file)
+		_ = file.Close()
+		left, readErr := os.ReadFile(path)
+		if readErr != nil || ok != (err == nil) || ok != (len(left) == 0) && text != "" {
+			t.Errorf("%.20q: error %v, %d octets are left", text, err, len(left))
+		}
 	}
 }

@@ -91,10 +91,10 @@ func (r *Run) openJournal() error {
 	if err != nil {
 		return err
 	}
-	if r.cfg.Restart {
-		err = file.Truncate(0)
-	}
 	header := headerLine(r.list, r.cfg.Options)
+	if r.cfg.Restart {
+		err = emptyJournal(file)
+	}
 	if err == nil {
 		err = readJournal(file, r.state, header)
 	}
@@ -123,6 +123,9 @@ func (r *Run) resume(now time.Time) error {
 		d := &r.list.domains[i]
 		l := &lane{name: d.name}
 		for _, n := range d.items {
+			if r.state.open[n] {
+				r.counts.Lost++
+			}
 			if r.state.open[n] && !r.cfg.AskLost {
 				end = r.lost(n, now)
 			}
@@ -140,7 +143,6 @@ func (r *Run) resume(now time.Time) error {
 // lost settles an address that was being asked about when the run before was cut off: nobody knows
 // whether its mail server saw the question. What was known of it before stays.
 func (r *Run) lost(n int32, now time.Time) (end int) {
-	r.counts.Lost++
 	a := unasked(Interrupted, now)
 	if before := r.state.answers[n]; before.Verdict != "" {
 		a = before

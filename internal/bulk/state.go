@@ -1,9 +1,11 @@
 package bulk
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -19,6 +21,7 @@ type state struct {
 	first   []time.Time // greylisted since; nil until one is
 	due     []time.Time
 	texts   map[string]string
+	fields  []string // room for those of a line
 }
 
 func newState(n int) *state {
@@ -32,35 +35,35 @@ func newState(n int) *state {
 // outgrew it are.
 const tornMost = 2 * journalBatch
 
-// replay takes up what a journal has, whose first line must be header. good is how much of it can be
-// read. An empty journal, or one whose first line is torn, is new.
-func (s *state) replay(all, header []byte) (good int, err error) {
-	line, rest, ok := cutLine(all)
-	switch {
-	case !ok && len(all) < tornMost && !bytes.Contains(all, []byte("\n")):
-		return 0, nil
-	case !ok || !bytes.HasPrefix(line, []byte(journalMagic+"\t")):
-		return 0, &listError{
-			text: "the file is no journal of rcptgate check",
-			hint: "move it away, or name another one with --journal",
+// replay takes up what a journal of size octets has, whose first line must be header. good is how much
+// of it can be read. A journal that is empty, or has only a part of the first line, is new.
+func (s *state) replay(from io.Reader, size int64, header []byte) (good int64, err error) {
+	r := bufio.NewReaderSize(from, 64<<10)
+	for number := 1; ; number++ {
+		raw, err := r.ReadSlice('\n')
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
+			return 0, fmt.Errorf("cannot read the journal: %w", err)
 		}
-	case !bytes.Equal(line, header):
-		return 0, differs(line, header)
-	}
-	for number := 2; ; number++ {
-		line, next, ok := cutLine(rest)
-		if !ok {
-			break
+		line, ok := checkLine(raw)
+		switch {
+		case number == 1 && !ok && int64(len(raw)) == size && bytes.HasPrefix(appendLine(nil, header), raw):
+			return 0, nil
+		case number == 1 && !bytes.HasPrefix(line, []byte(journalMagic+"\t")):
+			return 0, errNoJournal
+		case number == 1 && !bytes.Equal(line, header):
+			return 0, differs(line, header)
+		case number == 1:
+		case !ok && size-good > tornMost:
+			return 0, damaged(number, errors.New("wrong checksum"))
+		case !ok:
+			return good, nil
+		default:
+			if err := s.take(line); err != nil {
+				return 0, damaged(number, err)
+			}
 		}
-		if err := s.take(line); err != nil {
-			return 0, damaged(number, err)
-		}
-		rest = next
+		good += int64(len(raw))
 	}
-	if len(rest) > tornMost {
-		return 0, damaged(bytes.Count(all[:len(all)-len(rest)], []byte("\n"))+1, errors.New("wrong checksum"))
-	}
-	return len(all) - len(rest), nil
 }
 
 func damaged(line int, err error) error {
@@ -87,7 +90,11 @@ func differs(got, want []byte) error {
 
 // take takes up one line.
 func (s *state) take(line []byte) error {
-	fields := strings.Split(string(line), "\t")
+	fields := s.fields[:0]
+	for field := range strings.SplitSeq(string(line), "\t") {
+		fields = append(fields, field)
+	}
+	s.fields = fields
 	if len(fields) < 2 || len(fields[0]) != 1 {
 		return errors.New("no line of a journal")
 	}

@@ -88,7 +88,8 @@ func (r *Run) askLater(j job, result verify.Result, now time.Time) bool {
 		r.counts.Waiting++
 	}
 	r.state.later(j.item, first, due)
-	r.passed(j.lane)
+	r.cutOff = time.Time{}
+	r.turns.passed(j.lane)
 	r.turns.putAt(j.lane, j.item, due)
 	r.turns.left(j.lane, now)
 	return true
@@ -105,7 +106,10 @@ func (r *Run) conclude(j job, a Answer, retry time.Duration, now time.Time) {
 		r.counts.Waiting--
 	}
 	r.state.answer(j.item, a)
-	r.passed(j.lane)
+	if a.Code > 0 {
+		r.cutOff = time.Time{} // a mail server was reached
+	}
+	r.turns.passed(j.lane)
 	if j.lane.site.Key != "" {
 		r.turns.judge(j.lane, &a)
 	}
@@ -118,11 +122,6 @@ func (r *Run) conclude(j job, a Answer, retry time.Duration, now time.Time) {
 		r.settle(j.item)
 	}
 	r.turns.left(j.lane, now)
-}
-
-func (r *Run) passed(l *lane) {
-	r.cutOff = time.Time{}
-	r.turns.passed(l)
 }
 
 // askedAgain reports whether an address is asked about once more in the end.

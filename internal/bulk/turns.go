@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	workers     = 128 // questions that are under way, at most, ...
-	siteWorkers = 8   // ... to one site
+	workers     = 64 // questions that are under way, at most, ...
+	siteWorkers = 4  // ... to one site
 	// freeWorkers are for all domains together whose mail servers are not asked: DNS answers.
 	freeWorkers = workers / 2
 
@@ -270,7 +270,6 @@ func (t *turns) left(l *lane, now time.Time) {
 func (t *turns) passed(l *lane) {
 	l.passed()
 	l.site.passed()
-	t.held = time.Time{}
 }
 
 // missed tells that a question of l was not asked for that reason, a limit that ends after retry if
