@@ -57,13 +57,16 @@ type recipient struct {
 	reply    esmtp.Reply   // the client's; zero until it is known
 	relayed  bool
 	relayErr error
+	room     *room // where it is
 }
 
 // room is where some recipients of a transaction are. Rooms are used again: with what is known of
 // it, a recipient takes most of the memory that a message takes.
 type room struct {
-	taken int
-	list  [8]recipient
+	taken    int
+	answered int
+	needed   bool // for the message: one of them was accepted
+	list     [8]recipient
 }
 
 var roomPool = sync.Pool{New: func() any { return new(room) }}
@@ -76,8 +79,34 @@ func (t *transaction) place() *recipient {
 		n++
 	}
 	last := t.rooms[n-1]
+	r := &last.list[last.taken]
 	last.taken++
-	return &last.list[last.taken-1]
+	r.room = last
+	return r
+}
+
+// leave notes that a recipient was answered. A room that nothing of is needed for the message is
+// given back, because there is no limit to the recipients that a client may have refused.
+func (t *transaction) leave(r *recipient) {
+	in := r.room
+	in.answered++
+	in.needed = in.needed || r.reply.Positive()
+	if in.needed || in.answered < len(in.list) {
+		return
+	}
+	for i, other := range slices.Backward(t.rooms) { // it is one of the last
+		if other == in {
+			t.rooms = slices.Delete(t.rooms, i, i+1)
+			in.vacate()
+			return
+		}
+	}
+}
+
+func (r *room) vacate() {
+	clear(r.list[:r.taken])
+	r.taken, r.answered, r.needed = 0, 0, false
+	roomPool.Put(r)
 }
 
 // vacate gives the rooms back, unless a recipient was not answered: it may still be being decided.
@@ -88,9 +117,7 @@ func (t *transaction) vacate() {
 		return
 	}
 	for _, r := range rooms {
-		clear(r.list[:r.taken])
-		r.taken = 0
-		roomPool.Put(r)
+		r.vacate()
 	}
 }
 
@@ -126,7 +153,9 @@ func (t *transaction) answer(cmd *esmtp.Rcpt) esmtp.Reply {
 	t.waited--
 	t.count(r)
 	t.logRecipient(r)
-	return r.reply
+	reply := r.reply
+	t.leave(r)
+	return reply
 }
 
 // ask has recipients decided, side by side.
