@@ -108,10 +108,11 @@ func (r *Register) List(f Filter, offset, limit int) (list []Suppression, total 
 	if err != nil || r == nil {
 		return nil, 0, err
 	}
-	offset, limit = max(offset, 0), max(limit, 0)
+	const most = 1 << 28 // more than there can be; sums of it are no trouble
+	offset, limit = min(max(offset, 0), most), min(max(limit, 0), most)
 	now := time.Now().Unix()
 	var first []*record
-	want := offset + min(limit, 1<<30)
+	want := offset + limit
 	r.table.each(func(rec *record) bool {
 		if !rec.inForce(now) || !matches(rec) {
 			return true

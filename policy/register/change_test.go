@@ -3,6 +3,7 @@ package register_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -184,6 +185,8 @@ func TestListAndRemove(t *testing.T) {
 		{register.Filter{}, 3000, 9, 3002, []string{"user2998@example.org", "user2999@example.com"}},
 		{register.Filter{}, 5000, 9, 3002, nil},
 		{register.Filter{}, -5, -5, 3002, nil},
+		{register.Filter{}, math.MaxInt, 9, 3002, nil},
+		{register.Filter{}, math.MaxInt / 2, 1 << 40, 3002, nil},
 		{register.Filter{Domain: "Example.org"}, 0, 3, 1002, []string{
 			"*@*.example.org", "*@example.org", "user0001@example.org",
 		}},
