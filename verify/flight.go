@@ -234,13 +234,14 @@ func (p peer) describe() string {
 	return text
 }
 
-// probe asks about one address and classifies the answer.
+// probe asks about one address and classifies the answer; class is zero if there is nothing to
+// classify.
 func (v *Verifier) probe(ctx context.Context, f *flight, rcpt esmtp.Address) (
-	probe.Outcome, reply.Class,
+	out probe.Outcome, class reply.Class,
 ) {
 	at := time.Since(f.start)
 	f.step("probe", "from <"+f.sender.String()+">, greeting as "+f.set.cfg.Helo)
-	out := f.set.pool.Probe(ctx, probe.Request{
+	out = f.set.pool.Probe(ctx, probe.Request{
 		Set: f.to, Sender: f.sender, Rcpt: rcpt, Helo: f.set.cfg.Helo,
 		Group: f.peer.group, Limits: v.standing.pace(f.peer.group, limitsOf(f.peer.profile), time.Now()),
 		Greeted: v.greeted(f.set, f.peer),
@@ -259,7 +260,11 @@ func (v *Verifier) probe(ctx context.Context, f *flight, rcpt esmtp.Address) (
 			f.step("provider", f.peer.profile.Name+" ("+f.peer.profile.Title+"), by its banner")
 		}
 	}
-	var class reply.Class // zero if there is nothing to classify
+	defer func() {
+		if told := f.set.cfg.Asked; told != nil {
+			told(Asked{Provider: f.peer.name(), Result: resultOf(out, class), Elapsed: out.Elapsed})
+		}
+	}()
 	switch {
 	case out.Err != nil:
 		f.step("broken", string(out.Stage)+": "+string(esmtp.AppendEscaped(nil, out.Err.Error(), false)))

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/rcptgate/rcptgate/verify/cache"
@@ -52,6 +53,8 @@ type memory struct {
 	table  *cache.Table[record]
 	words  [sections]words
 	store  *cache.Store
+
+	hits, misses atomic.Uint64 // of the store
 
 	forgotten forgotten
 }
@@ -118,8 +121,10 @@ func (m *memory) read(key string, now time.Time, e *cache.Entry[Result]) bool {
 		}
 		var k saidKey
 		if r, k, _ = m.load(key); !r.alive(now.UnixNano()) {
+			m.misses.Add(1)
 			return false
 		}
+		m.hits.Add(1)
 		r = m.keep(h, r, k)
 	}
 	if m.forgotten.has(&r) {

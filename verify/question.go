@@ -89,6 +89,9 @@ type Config struct {
 	// Secret is what invented recipients are derived from; nil: the Store's, or a random one.
 	Secret []byte
 
+	// Asked is told how each asking of a mail server ended; it must not wait. nil: nobody is told.
+	Asked func(Asked)
+
 	// Settled is told when real mail settles what a mailbox is: proof is true if it was refused in a
 	// way that proves it undeliverable (twice, if mail used to arrive), false if the mail arrived. It
 	// must not wait. nil: nobody is told.

@@ -197,3 +197,20 @@ func trim(r esmtp.Reply) esmtp.Reply {
 	}
 	return esmtp.Reply{Code: r.Code, Lines: kept}
 }
+
+// resultOf is Asked.Result.
+func resultOf(out probe.Outcome, class reply.Class) string {
+	switch {
+	case out.LocalLimit:
+		return "local_limit"
+	case out.Self:
+		return "self"
+	case out.Declined:
+		return "declined"
+	case class.Label != "":
+		return string(class.Label)
+	case !out.Connected:
+		return "unreachable"
+	}
+	return "broken"
+}

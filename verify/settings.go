@@ -137,6 +137,16 @@ func await(ctx context.Context, flights []*flight) error {
 	return nil
 }
 
+// Asked is how one asking of a provider's mail servers ended.
+type Asked struct {
+	Provider string // name of the profile; "" where there is none
+	// Result is the label of the reply that ended it (package verify/reply), or "unreachable",
+	// "broken" (there was no reply), "self" (we reached ourselves), "declined" (by its banner it is a
+	// provider that is not asked now) or "local_limit" (of ours; nobody was asked).
+	Result  string
+	Elapsed time.Duration
+}
+
 // Stats is what a Verifier holds at one moment.
 type Stats struct {
 	Flights int // recipients that are being asked about
@@ -151,6 +161,9 @@ type Stats struct {
 	Incidents int // providers whose refusals are not believed for now
 
 	Tests uint64 // invented recipients that were asked for
+
+	// What memory lacked and was looked for in the Store, and whether that had it.
+	StoreHits, StoreMisses uint64
 
 	// What the relay's log told, and how often it contradicted a verdict of ours: mail for a
 	// deliverable mailbox was refused as for one that does not exist, and mail arrived at one that
@@ -171,6 +184,7 @@ func (v *Verifier) Stats() Stats {
 		Flights: flights, Deliverable: deliverable, Undeliverable: undeliverable, Unknown: unknown,
 		Domains: v.domains.kept.memory.Len(), Histories: v.histories.kept.memory.Len(),
 		Incidents: v.guard.count(time.Now()),
+		StoreHits: v.memory.hits.Load(), StoreMisses: v.memory.misses.Load(),
 	}
 	v.counts.into(&s)
 	return s

@@ -22,6 +22,7 @@ import (
 	"github.com/rcptgate/rcptgate/policy/senders"
 	"github.com/rcptgate/rcptgate/proxy"
 	"github.com/rcptgate/rcptgate/proxy/policyd"
+	"github.com/rcptgate/rcptgate/verify"
 	"github.com/rcptgate/rcptgate/verify/feedback"
 )
 
@@ -239,6 +240,8 @@ type counts interface {
 	PolicydRequest(kind string)
 	PolicydRecipient(d *policy.Decision, answer string)
 	SenderChanged(to senders.State)
+	Asked(a verify.Asked)
+	Resolved(qtype, status string)
 }
 
 // keptTime is how long the last lines of the journal may take.
@@ -251,3 +254,5 @@ func (uncounted) PolicydConnection(string)                  {}
 func (uncounted) PolicydRequest(string)                     {}
 func (uncounted) PolicydRecipient(*policy.Decision, string) {}
 func (uncounted) SenderChanged(senders.State)               {}
+func (uncounted) Asked(verify.Asked)                        {}
+func (uncounted) Resolved(string, string)                   {}

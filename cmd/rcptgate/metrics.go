@@ -23,7 +23,9 @@ func (s *service) sources() web.Sources {
 			open, _, _ := s.gate.parts().verification.verifier.Breaker()
 			return open
 		},
-		Verifier:     func() web.Verifier { return verifierState(s.gate.parts().verification.verifier) },
+		Verifier: func() web.Verifier {
+			return verifierState(s.gate.parts().verification.verifier, s.gate.store != nil)
+		},
 		Pauses:       func() []web.Pause { return pauses(s.gate.parts().verification) },
 		Own:          func() (web.Own, bool) { return ownState(s.gate.own.report()) },
 		RelayLog:     s.relayLog,
@@ -47,9 +49,9 @@ func upstreams(parts *gateParts) []web.Upstream {
 	return list
 }
 
-func verifierState(v *verify.Verifier) web.Verifier {
+func verifierState(v *verify.Verifier, stored bool) web.Verifier {
 	held := v.Stats()
-	return web.Verifier{
+	state := web.Verifier{
 		Flights: held.Flights,
 		Memory: map[string]int{
 			"deliverable": held.Deliverable, "undeliverable": held.Undeliverable, "unknown": held.Unknown,
@@ -65,6 +67,10 @@ func verifierState(v *verify.Verifier) web.Verifier {
 			"refused_arrived": held.RefusedArrived,
 		},
 	}
+	if stored {
+		state.StoreLookups = map[string]uint64{"hit": held.StoreHits, "miss": held.StoreMisses}
+	}
+	return state
 }
 
 // pauses counts who is not asked now.

@@ -42,7 +42,7 @@ type verification struct {
 func buildVerification(
 	ctx context.Context, cfg *config.Config, log *slog.Logger,
 ) (*verification, error) {
-	v, err := buildBelow(ctx, cfg, log)
+	v, err := buildBelow(ctx, cfg, uncounted{}, log)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +52,7 @@ func buildVerification(
 
 // buildBelow composes what the verifier stands on.
 func buildBelow(
-	ctx context.Context, cfg *config.Config, log *slog.Logger,
+	ctx context.Context, cfg *config.Config, counts counts, log *slog.Logger,
 ) (*verification, error) {
 	domains, err := mx.NewDomains(cfg.Verify.InternalDomains)
 	if err != nil {
@@ -68,7 +68,10 @@ func buildBelow(
 		return nil, usageError(fmt.Sprintf("%s: verify.provider_files: %v", cfg.Name(), err),
 			"run `rcptgate check-config`")
 	}
-	resolver, err := dns.New(cfg.DNSConfig(logFor(log, logDNS)))
+	settings.Asked = counts.Asked
+	asking := cfg.DNSConfig(logFor(log, logDNS))
+	asking.Asked = func(qtype string, status dns.Status) { counts.Resolved(qtype, status.String()) }
+	resolver, err := dns.New(asking)
 	if err != nil {
 		return nil, failed(fmt.Sprintf("DNS: %v", err), "set verify.dns.servers")
 	}
@@ -173,7 +176,7 @@ func buildGateWith(
 // buildParts composes what there is before anything is served.
 func (g *gate) buildParts(cfg *config.Config) (*gateParts, error) {
 	g.store = openStore(cfg, g.log)
-	v, err := buildBelow(context.Background(), cfg, g.log)
+	v, err := buildBelow(context.Background(), cfg, g.front.counts, g.log)
 	if err != nil {
 		return nil, err
 	}
@@ -260,7 +263,7 @@ func (g *gate) policydConfig(cfg *config.Config) policyd.Config {
 // prepare builds all parts of a new configuration, with the verifier that is there. Nothing changes
 // before adopt, which cannot fail. Parts that are not adopted are to be discarded.
 func (g *gate) prepare(ctx context.Context, cfg *config.Config) (*gateParts, error) {
-	below, err := buildBelow(ctx, cfg, g.log)
+	below, err := buildBelow(ctx, cfg, g.front.counts, g.log)
 	if err != nil {
 		return nil, err
 	}

@@ -126,6 +126,9 @@ type Config struct {
 	Dial DialFunc
 	// CacheSize is the number of answers kept. 0: 10000.
 	CacheSize int
+	// Asked is told of each question that the servers were asked: its type ("MX") and what came of
+	// it. Answers of the cache are none. It must not wait. nil: nobody is told.
+	Asked func(qtype string, status Status)
 	// Log gets failures at level debug. nil: none.
 	Log *slog.Logger
 }
@@ -150,6 +153,7 @@ type Resolver struct {
 	tries   int
 	dial    DialFunc
 	log     *slog.Logger
+	asked   func(qtype string, status Status)
 	servers *serverList
 	good    atomic.Pointer[string] // the server that answered last
 
@@ -198,7 +202,7 @@ func New(c Config) (*Resolver, error) {
 		return nil, fmt.Errorf("dns: cache of %d answers: %w", c.CacheSize, err)
 	}
 	r := &Resolver{
-		timeout: c.Timeout, tries: c.Tries, dial: c.Dial, log: c.Log,
+		timeout: c.Timeout, tries: c.Tries, dial: c.Dial, log: c.Log, asked: c.Asked,
 		servers: servers, cache: cache, flights: make(map[question]*flight),
 	}
 	if r.timeout == 0 {
@@ -212,6 +216,9 @@ func New(c Config) (*Resolver, error) {
 	}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
+	}
+	if r.asked == nil {
+		r.asked = func(string, Status) {}
 	}
 	r.base, r.stop = context.WithCancel(context.Background())
 	return r, nil
@@ -410,6 +417,7 @@ func (r *Resolver) fly(q question, f *flight) {
 		r.log.Debug("dns query failed", "name", q.name, "type", mdns.TypeToString[q.qtype],
 			"server", f.answer.Server, "detail", f.answer.Detail)
 	}
+	r.asked(mdns.TypeToString[q.qtype], f.answer.Status)
 	r.mu.Lock()
 	delete(r.flights, q)
 	if r.base.Err() == nil { // a query cut by Close says nothing of the name

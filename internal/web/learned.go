@@ -14,6 +14,7 @@ const (
 	knownDomains
 	knownDeliveries
 	invented
+	storeLookups
 	relayLogReadable
 	relayLogLines
 	cacheOK
@@ -47,6 +48,8 @@ func newLearnedDescs() learnedDescs {
 			"Addresses that mail was seen to arrive at."),
 		invented: desc("catch_all_tests_total",
 			"Invented recipients that were asked for, to see whether a domain accepts all."),
+		storeLookups: desc("cache_file_lookups_total",
+			"Recipients that memory lacked and were looked for in the cache on disk.", "result"),
 		relayLogReadable: desc("relay_log_readable", "1 if the relay's log can be read."),
 		relayLogLines:    desc("relay_log_lines_total", "Lines of the relay's log that were read."),
 		cacheOK:          desc("cache_file_ok", "1 if the cache on disk is in use."),
@@ -67,6 +70,9 @@ func (d *learnedDescs) verifier(ch chan<- prometheus.Metric, v Verifier) {
 		ch <- constant(d[name], prometheus.GaugeValue, float64(value))
 	}
 	ch <- constant(d[invented], prometheus.CounterValue, float64(v.Tests))
+	for result, n := range v.StoreLookups {
+		ch <- constant(d[storeLookups], prometheus.CounterValue, float64(n), result)
+	}
 	for event, n := range v.Deliveries {
 		ch <- constant(d[deliveries], prometheus.CounterValue, float64(n), event)
 	}

@@ -31,6 +31,7 @@ type Metrics struct {
 	reloads     *prometheus.CounterVec
 	policyd     struct{ connections, requests, answers *prometheus.CounterVec }
 	policy      policyMetrics
+	asking      askingMetrics
 
 	// What every recipient counts into, looked up once: by whose answer it was (byGate, byRelay) and
 	// the class of its code, and by the source of the verdict.
@@ -69,6 +70,7 @@ func NewMetrics(build Build, sources Sources) (*Metrics, error) {
 			prometheus.ExponentialBuckets(1e-3, 4, 9)), // 1 ms to 65 s
 		reloads: counter("config_reloads_total", "Reloads of the configuration.", "result"),
 		policy:  newPolicyMetrics(),
+		asking:  newAskingMetrics(),
 	}
 	m.policyd.connections = counter("policyd_connections_total",
 		"Connections of Postfix to the policy delegation server, and what happened to them.", "event")
@@ -77,7 +79,8 @@ func NewMetrics(build Build, sources Sources) (*Metrics, error) {
 	m.policyd.answers = counter("policyd_answers_total",
 		"Recipients that Postfix asked about, by what it was told.", "answer")
 	m.zero()
-	all := append(m.policy.collectors(), collectors.NewGoCollector(),
+	all := append(m.policy.collectors(), m.asking.collectors()...)
+	all = append(all, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.state, m.connections,
 		m.recipients, m.shadowed, m.deciding, m.messages, m.size, m.taking, m.relaying, m.reloads,
 		m.policyd.connections, m.policyd.requests, m.policyd.answers)

@@ -16,6 +16,7 @@ const (
 	mostRules     = 1200 // a configuration has 1,000 at most, besides the built-in ones
 	mostHolds     = 200  // a configuration has 64 limits at most
 	mostProviders = 1000 // pairs with a verdict; there are 200 profiles at most
+	mostAsked     = 2000 // pairs of a provider and a result
 )
 
 // other stands for label values beyond the most, and for mail servers that no profile knows.
@@ -26,6 +27,7 @@ type (
 	ruleLabels     struct{ action, rule string }
 	holdLabels     struct{ kind, name string }
 	providerLabels struct{ provider, verdict string }
+	askedLabels    struct{ provider, result string }
 )
 
 // policyMetrics are those of decisions by whatever door they were asked for, and of messages.

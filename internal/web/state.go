@@ -47,6 +47,10 @@ type Verifier struct {
 	Incidents int // providers whose refusals are not believed
 	Scheduled int // greylisted recipients that are asked about again
 
+	// StoreLookups are what memory lacked and was looked for on disk, by whether it was there; nil:
+	// there is no disk.
+	StoreLookups map[string]uint64
+
 	Tests      uint64            // invented recipients asked for
 	Deliveries map[string]uint64 // by what the relay's log said of them
 	Checks     map[string]uint64 // deliveries held against verdicts, by the result

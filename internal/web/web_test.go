@@ -92,8 +92,9 @@ func busy(t *testing.T) *site {
 			return web.Verifier{
 				Flights: 4, Memory: map[string]int{"deliverable": 10, "undeliverable": 2, "unknown": 1},
 				Domains: 5, Histories: 6, Incidents: 1, Scheduled: 8, Tests: 9,
-				Deliveries: map[string]uint64{"delivered": 11, "ignored": 0},
-				Checks:     map[string]uint64{"agreed": 12, "refused_arrived": 1},
+				StoreLookups: map[string]uint64{"hit": 31, "miss": 32},
+				Deliveries:   map[string]uint64{"delivered": 11, "ignored": 0},
+				Checks:       map[string]uint64{"agreed": 12, "refused_arrived": 1},
 			}
 		},
 		Pauses: func() []web.Pause {
@@ -150,6 +151,9 @@ func busy(t *testing.T) *site {
 		Action: policy.Reject, Rule: "last",
 		Result: &verify.Result{Verdict: verify.Undeliverable, Reason: verify.DomainUnknown},
 	}, "reject")
+	s.metrics.Asked(verify.Asked{Provider: "google", Result: "accepted", Elapsed: time.Second})
+	s.metrics.Asked(verify.Asked{Result: "unreachable", Elapsed: time.Second})
+	s.metrics.Resolved("MX", "NXDOMAIN")
 	s.metrics.SenderChanged(senders.StateHold)
 	s.metrics.Checked("reject", time.Millisecond)
 	s.metrics.Found("spf", "reject", false)
@@ -202,6 +206,13 @@ func TestMetrics(t *testing.T) {
 		`rcptgate_webhook_refusals_total{result="lost"} 27`,
 		`rcptgate_webhook_retries_total 25`,
 		`rcptgate_webhook_waiting 28`,
+		`rcptgate_cache_file_lookups_total{result="hit"} 31`,
+		`rcptgate_cache_file_lookups_total{result="miss"} 32`,
+		`rcptgate_dns_queries_total{status="NXDOMAIN",type="MX"} 1`,
+		`rcptgate_dns_queries_total{status="failure",type="TXT"} 0`,
+		`rcptgate_probe_duration_seconds_count 2`,
+		`rcptgate_probes_total{provider="google",result="accepted"} 1`,
+		`rcptgate_probes_total{provider="other",result="unreachable"} 1`,
 		`rcptgate_cache_dropped_entries_total 2`,
 		`rcptgate_cache_entries{bucket="verdicts"} 14`,
 		`rcptgate_cache_file_bytes 32768`,
