@@ -81,10 +81,11 @@ func openKept(
 }
 
 // reconfigure takes over cfg. Everything that can fail was tried by check-config's checks and is
-// logged here: mail goes on as before.
+// logged here: mail goes on as before. drained waits until no message is checked any more by the
+// resolver before.
 func (k *kept) reconfigure(
 	cfg *config.Config, names *dns.Resolver, egress func() []netip.Addr, log *slog.Logger,
-) {
+) (drained func(ctx context.Context)) {
 	log = logFor(log, logPolicy)
 	if cfg.Policy.StateDirectory != k.path {
 		log.Warn("policy.state_directory changes when the gate is started again", "directory", k.path)
@@ -94,11 +95,14 @@ func (k *kept) reconfigure(
 		err = k.journal.Reconfigure(journalConfig)
 	}
 	k.register.Reconfigure(cfg.RegisterConfig(log))
-	err = errors.Join(err, k.senders.Reconfigure(k.sendersConfig(cfg, log)),
-		k.checker.Reconfigure(checksOf(cfg, egress), names))
-	if err != nil {
+	drained, fault := k.checker.Reconfigure(checksOf(cfg, egress), names)
+	if fault != nil {
+		drained = func(ctx context.Context) { <-ctx.Done() } // the checks go on with that resolver
+	}
+	if err = errors.Join(err, k.senders.Reconfigure(k.sendersConfig(cfg, log)), fault); err != nil {
 		log.Error("a part of the policy keeps its old configuration", "error", err.Error())
 	}
+	return drained
 }
 
 // close saves what is to be saved.

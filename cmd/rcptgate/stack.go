@@ -288,7 +288,7 @@ func (g *gate) adopt(cfg *config.Config, next *gateParts) {
 	old, below := g.parts(), next.verification
 	below.verifier = old.verification.verifier
 	below.settings.Store, below.settings.Settled = g.store, g.kept.settled
-	g.kept.reconfigure(cfg, below.dns, g.egress, g.log)
+	checked := g.kept.reconfigure(cfg, below.dns, g.egress, g.log)
 	drained := below.verifier.Reconfigure(below.settings, below.hosts, below.pool)
 	g.server.Reconfigure(g.frontConfig(cfg), next.engine, next.relay)
 	g.policyd.Reconfigure(g.policydConfig(cfg), next.engine)
@@ -297,6 +297,7 @@ func (g *gate) adopt(cfg *config.Config, next *gateParts) {
 	g.lookAfter(cfg)
 	g.behind.Go(func() {
 		drained(g.base)
+		checked(g.base)
 		replaced := *old.verification
 		replaced.verifier = nil // it lives on
 		replaced.close()

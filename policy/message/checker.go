@@ -41,6 +41,7 @@ type Checker struct {
 	dir      *durable.Dir
 	log      *slog.Logger
 	settings atomic.Pointer[settings]
+	changing sync.Mutex // of settings; their messages are counted under it
 	spf      *spfChecker
 	bulk     bulkTable
 
@@ -59,7 +60,7 @@ func New(cfg Config, names *dns.Resolver, dir *durable.Dir, log *slog.Logger) (*
 		dir: dir, log: log, spf: newSPFChecker(),
 		bulk: bulkTable{counts: make(map[bulkKey]*bulkCount)},
 	}
-	if err := c.Reconfigure(cfg, names); err != nil {
+	if _, err := c.Reconfigure(cfg, names); err != nil {
 		return nil, err
 	}
 	if err := c.bulk.load(dir, time.Now()); err != nil {
@@ -71,17 +72,23 @@ func New(cfg Config, names *dns.Resolver, dir *durable.Dir, log *slog.Logger) (*
 }
 
 // Reconfigure changes what is checked of messages that begin from now on, and by which resolver. The
-// errors are those of New; the old configuration then stays.
-func (c *Checker) Reconfigure(cfg Config, names *dns.Resolver) error {
+// others go on with the resolver before: drained waits for their end, or that of ctx, and only then
+// is it to be closed. The errors are those of New; the old configuration then stays, and drained is
+// nil.
+func (c *Checker) Reconfigure(
+	cfg Config, names *dns.Resolver,
+) (drained func(ctx context.Context), err error) {
 	s, err := newSettings(cfg)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if s.resolver = names; names == nil && s.names() {
-		return errors.New("message: checks of SPF, DKIM, DMARC and domains need a resolver")
+		return nil, errors.New("message: checks of SPF, DKIM, DMARC and domains need a resolver")
 	}
-	c.settings.Store(s)
-	return nil
+	c.changing.Lock()
+	before := c.settings.Swap(s)
+	c.changing.Unlock()
+	return before.drained, nil
 }
 
 // Active reports whether messages are checked at all.
@@ -133,7 +140,11 @@ func (c *Checker) Begin(env Envelope) *Run {
 	if !c.Active() {
 		return nil
 	}
-	r := &Run{checker: c, settings: c.settings.Load(), env: env, began: time.Now()}
+	c.changing.Lock()
+	s := c.settings.Load()
+	s.messages.Add(1)
+	c.changing.Unlock()
+	r := &Run{checker: c, settings: s, env: env, began: time.Now()}
 	r.ctx, r.cancel = context.WithCancel(c.base)
 	r.beginSPF()
 	return r

@@ -1,10 +1,12 @@
 package message
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/dns"
@@ -81,12 +83,29 @@ func (e ConfigErrors) Unwrap() []error {
 	return list
 }
 
-// settings is a Config that has been checked. It is never changed.
+// settings is a Config that has been checked. But for messages it is never changed.
 type settings struct {
 	Config
 	levels map[Check]Level // without those that are off, or do not apply to the position
 	// resolver is nil only if no check needs it.
 	resolver *dns.Resolver
+	messages sync.WaitGroup // those that are being checked by it
+}
+
+// drained waits until no message is checked by the settings any more, or ctx ends. None may begin.
+func (s *settings) drained(ctx context.Context) {
+	if s == nil {
+		return
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.messages.Wait()
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+	}
 }
 
 func newSettings(cfg Config) (*settings, error) {

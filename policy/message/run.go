@@ -19,6 +19,7 @@ type Run struct {
 	ctx    context.Context // of the look-ups
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+	over   bool
 
 	lexer  lexer
 	head   []byte  // the header so far
@@ -66,6 +67,10 @@ func (r *Run) Close() {
 	r.cancel()
 	r.verifier.end(true)
 	r.wg.Wait()
+	if !r.over {
+		r.over = true
+		r.settings.messages.Done()
+	}
 }
 
 // readHeader reads the header and begins with the look-ups. excess says which limit it exceeds.

@@ -310,12 +310,12 @@ func TestReconfigure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		resolver, _ := resolver(t, zone(t)...)
 		checker := newChecker(t, config(Reject), resolver, nil)
-		if checker.Reconfigure(Config{Position: "before"}, nil) == nil {
+		if _, err := checker.Reconfigure(Config{Position: "before"}, nil); err == nil {
 			t.Error("a wrong position is taken")
 		}
 		octets := wire(newsletter(time.Now()))
 		run := checker.Begin(envelope(t))
-		if err := checker.Reconfigure(config(Warn), resolver); err != nil {
+		if _, err := checker.Reconfigure(config(Warn), resolver); err != nil {
 			t.Fatal(err)
 		}
 		run.Write(octets)
