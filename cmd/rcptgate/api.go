@@ -28,22 +28,22 @@ func (s *service) buildAPI(ctx context.Context) error {
 	api := web.NewAPI(s.apiParts, s.log)
 	s.web.Mount(api)
 	s.control = control{endpoint: s.cfg.ControlSocket(), server: web.NewControl(api, s.log)}
-	if err := s.useTokens(s.cfg); err != nil {
+	tokens, err := s.openTokens(s.cfg)
+	if err != nil {
 		return err
 	}
-	var err error
+	s.web.UseTokens(tokens)
 	s.control.socket, err = listenControl(ctx, s.control.endpoint)
 	return err
 }
 
-// useTokens takes over the tokens that cfg names, or leaves all as it was.
-func (s *service) useTokens(cfg *config.Config) error {
+// openTokens reads the tokens that cfg names.
+func (s *service) openTokens(cfg *config.Config) (*web.Tokens, error) {
 	tokens, err := web.OpenTokens(cfg.HTTP.TokensFile, s.log)
 	if err != nil {
-		return &failure{code: exitUsage, text: err.Error(), plain: true}
+		return nil, &failure{code: exitUsage, text: err.Error(), plain: true}
 	}
-	s.web.UseTokens(tokens)
-	return nil
+	return tokens, nil
 }
 
 // serveControl answers commands until the socket is closed.

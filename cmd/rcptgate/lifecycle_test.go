@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -226,7 +227,7 @@ func TestDrainIsNotReady(t *testing.T) {
 }
 
 // TestReloadCertificate: STARTTLS and the TLS listener have the new certificate after a reload, and
-// a reload with a bad one is refused.
+// a reload with a bad one is refused, as is one without any that has another fault.
 func TestReloadCertificate(t *testing.T) {
 	_, upstream := testRelay(t)
 	dir := t.TempDir()
@@ -274,6 +275,13 @@ func TestReloadCertificate(t *testing.T) {
 	s.signals <- syscall.SIGHUP
 	s.logged("configuration read again")
 	want("second.example.net")
+	tokens := filepath.Join(dir, "tokens")
+	write(t, tokens, []byte("dashboard read short\n"))
+	s.write(worldConfig("127.0.0.1:0", upstream, testWorld(t)) + fmt.Sprintf("[http]\ntokens_file = %q\n", tokens))
+	s.signals <- syscall.SIGHUP
+	s.logged("configuration not taken over")
+	want("second.example.net")
+	s.write(config)
 	write(t, key, []byte("garbage"))
 	s.signals <- syscall.SIGHUP
 	refused := s.logged("configuration not taken over")

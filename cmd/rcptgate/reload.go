@@ -35,6 +35,10 @@ func (s *service) reload(ctx context.Context) {
 
 // replace puts cfg in the place of the configuration in use, or changes nothing.
 func (s *service) replace(ctx context.Context, cfg *config.Config) error {
+	tokens, err := s.openTokens(cfg)
+	if err != nil {
+		return err
+	}
 	want := places(cfg)
 	opened, err := openSockets(ctx, s.sockets, want)
 	if err != nil {
@@ -50,12 +54,8 @@ func (s *service) replace(ctx context.Context, cfg *config.Config) error {
 		next.discard() //nolint:contextcheck // it outlives no ctx
 		return failed(err.Error(), "")
 	}
-	if err := s.useTokens(cfg); err != nil {
-		closeAll(opened)
-		next.discard() //nolint:contextcheck // it outlives no ctx
-		return err
-	}
 	// From here on nothing fails.
+	s.web.UseTokens(tokens)
 	if cfg.ControlSocket() != s.control.endpoint {
 		s.log.Warn("http.control_socket changes when the gate is started again",
 			"socket", string(s.control.endpoint))
