@@ -202,11 +202,11 @@ func (j *Journal) Each(f Filter, visit func(*Entry) bool) {
 	if err != nil {
 		return
 	}
-	_ = m.memory(recent, visit) && m.memory(refusals, visit)
+	_ = m.values(recent, visit) && m.memory(refusals, visit)
 }
 
 // views are what memory holds now, with what is pending.
-func (j *Journal) views() (recent, refusals []segment, secret []byte) {
+func (j *Journal) views() (recent []span, refusals []segment, secret []byte) {
 	j.keep.Lock()
 	defer j.keep.Unlock()
 	j.gatherLocked()
@@ -220,6 +220,47 @@ func (j *Journal) closeViews() {
 	j.refusals.closeView()
 }
 
+// values goes through items from their end, until visit returns false.
+func (m *matcher) values(view []span, visit func(*Entry) bool) bool {
+	var e Entry
+	var f formatter
+	for i := len(view) - 1; i >= 0; i-- {
+		s := &view[i]
+		f.in(s.form)
+		for k := s.end - 1; k >= s.first; k-- {
+			mark, it := &s.marks[k], &s.items[k]
+			if m.Refused && !mark.refused || !m.within(mark.at) || !m.mayBe(it) {
+				continue
+			}
+			line := bytes.TrimSuffix(f.format(it), []byte("\n"))
+			if !m.worth(line) || e.decode(line) != nil || !m.match(&e) {
+				continue
+			}
+			if !visit(&e) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// within reports whether a time to the millisecond may be wanted.
+func (m *matcher) within(at int64) bool {
+	return (m.From.IsZero() || at >= m.From.UnixMilli()) && (m.To.IsZero() || at <= m.To.UnixMilli())
+}
+
+// mayBe reports whether an item may match, before its line is written.
+func (m *matcher) mayBe(it *item) bool {
+	return same(m.Ref, it.ref) && same(m.Session, it.session) && same(m.Transaction, it.id) &&
+		same(m.Rule, it.rule) && same(m.Reason, string(it.result.reason))
+}
+
+// same is false only if what is wanted cannot be what got looks like in a line: neither escaped nor
+// cut, plain text is itself.
+func same(wanted, got string) bool {
+	return wanted == "" || wanted == got || len(wanted) >= maxText || !isPlain(wanted)
+}
+
 // memory goes through a ring from its end, until visit returns false.
 func (m *matcher) memory(view []segment, visit func(*Entry) bool) bool {
 	var e Entry
@@ -227,8 +268,7 @@ func (m *matcher) memory(view []segment, visit func(*Entry) bool) bool {
 		s := &view[i]
 		for k := len(s.lines) - 1; k >= s.first; k-- {
 			ref := &s.lines[k]
-			if m.Refused && !ref.refused || !m.From.IsZero() && ref.at < m.From.UnixMilli() ||
-				!m.To.IsZero() && ref.at > m.To.UnixMilli() {
+			if m.Refused && !ref.refused || !m.within(ref.at) {
 				continue
 			}
 			line := bytes.TrimSuffix(s.data[ref.from:ref.to], []byte("\n"))

@@ -12,9 +12,10 @@
 //
 // The last 10,000 entries are kept, and of what is older the last 50,000 refusals, those that would
 // have been refused in shadow mode and those of the relay among them; all together at most 64 MiB,
-// a segment of 256 KiB more for each of the two. They are kept as the lines of the file, out of the
-// collector's sight. Search and Each read memory, Tail gives what comes from now on, Find looks
-// in memory and then in the files.
+// a segment of 256 KiB more for the refusals and what is pending for the others. The last entries
+// are values, counted with about all that they point at, and are made lines of when somebody reads
+// them. Older refusals are lines as in the file, out of the collector's sight. Search and Each read
+// memory, Tail gives what comes from now on, Find looks in memory and then in the files.
 //
 // # The file
 //
@@ -41,11 +42,13 @@
 //
 // # Privacy
 //
-// Config.Redact says how addresses are written, in the file and in memory alike: whole, shortened
+// Config.Redact says how addresses are written, in the file and by all that reads memory: whole, shortened
 // to their first letter, or as a hash that only who has the secret can compare with an address. The
 // domain stays. Logins count as addresses. Texts, such as the mail server's reply, lose every word
 // that looks like an address or holds the local part of this recipient or sender. Client addresses
 // and host names stay.
+//
+// The last entries, being values, are whole inside the process: a core dump has them.
 //
 // # Webhook
 //

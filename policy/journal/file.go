@@ -17,9 +17,11 @@ const (
 	maxUnwritten = 4 << 20 // octets that wait for the disk
 	// keepUnwritten is the room for lines that stays when there are none.
 	keepUnwritten = 1 << 20
-	checkEvery    = time.Second
-	cleanEvery    = 10 * time.Minute
-	complainAt    = time.Minute // how often the same trouble is said
+	// enoughUnwritten is how much is written without waiting for more.
+	enoughUnwritten = 64 << 10
+	checkEvery      = time.Second
+	cleanEvery      = 10 * time.Minute
+	complainAt      = time.Minute // how often the same trouble is said
 )
 
 // fileSettings may change while the file is in use.
@@ -98,7 +100,7 @@ func remedy(err error) string {
 	return "see to the file system; it is tried again"
 }
 
-// take adds a line with its end.
+// take adds a line with its end. It is written when there are more of them, or at taken.
 func (w *file) take(line []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -110,8 +112,13 @@ func (w *file) take(line []byte) {
 		return
 	}
 	w.out = append(w.out, line...)
-	w.nudge()
+	if len(w.out) >= enoughUnwritten {
+		w.nudge()
+	}
 }
+
+// taken is the end of the lines that come together.
+func (w *file) taken() { w.nudge() }
 
 func (w *file) nudge() {
 	select {

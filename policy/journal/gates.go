@@ -43,6 +43,7 @@ const (
 
 // gates copies what stood before the rules: few recipients have any of it.
 func (it *item) gates(d *policy.Decision) {
+	it.suppression, it.override, it.hold = nil, nil, nil
 	if s := d.Suppression; s != nil {
 		it.suppression = &Suppression{
 			Address: s.Address, Scope: s.Scope.String(), Reason: string(s.Reason),

@@ -7,15 +7,19 @@ import (
 	"github.com/rcptgate/rcptgate/internal/esmtp"
 	"github.com/rcptgate/rcptgate/policy"
 	"github.com/rcptgate/rcptgate/verify"
+	"github.com/rcptgate/rcptgate/verify/reply"
 )
 
 // item is an entry as it comes: the values, which others do not change any more. What they look
-// like is nothing that mail should wait for.
+// like is nothing that mail should wait for. Every field is set each time: an item is written where
+// an older one was.
 type item struct {
 	at          time.Time
 	session, id string
 	door        string
-	client      policy.Client
+	addr        netip.Addr // of the client, as are:
+	name, helo  string
+	login       string
 	sender      esmtp.Address
 	reply       esmtp.Reply
 
@@ -28,10 +32,33 @@ type item struct {
 	override       *Override
 	hold           *Hold
 	relayed        bool
-	asked          bool // the verifier was asked: result
-	result         verify.Result
+	asked          bool   // the verifier was asked:
+	result         answer // zero if it was not
 	elapsed        time.Duration
 	message        *Message
+}
+
+// answer is what is told of a verify.Result.
+type answer struct {
+	verdict                    verify.Verdict
+	reason                     verify.Reason
+	confidence, deliverability float64
+	provider, mx               string
+	stage                      reply.Stage
+	reply                      esmtp.Reply
+	label                      reply.Label
+	catchAll, proof, cached    bool
+	checked, delivered         time.Time
+	retryAfter                 time.Duration
+	domain                     *verify.DomainReport
+}
+
+func (a *answer) of(r *verify.Result) {
+	a.verdict, a.reason = r.Verdict, r.Reason
+	a.confidence, a.deliverability = r.Confidence, r.Deliverability
+	a.provider, a.mx, a.stage, a.reply, a.label = r.Provider, r.MX, r.Stage, r.Reply, r.Label
+	a.catchAll, a.proof, a.cached = r.CatchAll, r.Proof, r.Cached
+	a.checked, a.delivered, a.retryAfter, a.domain = r.Checked, r.Delivered, r.RetryAfter, r.Domain
 }
 
 // actionOf is what the client was told, where no rule decided.
@@ -47,13 +74,16 @@ func actionOf(r esmtp.Reply) policy.Action {
 
 func (it *item) of(tx *policy.Transaction) {
 	it.session, it.id, it.door = tx.Session, tx.ID, tx.Door
-	it.client, it.sender = tx.Client, tx.Mail.From
+	c := &tx.Client
+	it.addr, it.name, it.helo, it.login = c.Addr, c.Name, c.Helo, c.Login
+	it.sender = tx.Mail.From
 	if it.door == "" {
 		it.door = policy.DoorSMTP
 	}
 }
 
 func (it *item) decision(d *policy.Decision) {
+	it.message = nil
 	it.recipient, it.action, it.shadow = d.Recipient, d.Action, d.Shadow
 	if it.action == policy.Continue {
 		it.action = actionOf(it.reply)
@@ -62,7 +92,18 @@ func (it *item) decision(d *policy.Decision) {
 	it.marks, it.headers, it.elapsed = d.Marks, d.Headers, d.Elapsed
 	it.gates(d)
 	if d.Result != nil {
-		it.asked, it.result = true, *d.Result
+		it.asked = true
+		it.result.of(d.Result)
+	} else if it.asked {
+		it.asked, it.result = false, answer{}
+	}
+}
+
+// end is what decision is for a recipient.
+func (it *item) end(m *Message) {
+	*it = item{at: it.at, reply: m.Reply, ref: m.Ref, message: m}
+	if !m.Reply.IsZero() {
+		it.action = actionOf(m.Reply)
 	}
 }
 
@@ -85,7 +126,15 @@ func (it *item) refused() bool {
 type formatter struct {
 	line lineWriter
 	redactor
+	form *form // of the redactor
 	room []byte
+}
+
+// in has lines written in a form from now on.
+func (f *formatter) in(how *form) {
+	if f.form != how {
+		f.form, f.redactor = how, redactor{mode: how.mode, secret: how.secret}
+	}
 }
 
 // format returns the line of an item, with its end. It is valid until the next call.
@@ -102,7 +151,7 @@ func (f *formatter) format(it *item) []byte {
 	l.text("door", it.door)
 	l.text("session", it.session)
 	l.text("transaction", it.id)
-	f.client(&it.client)
+	f.client(it)
 	f.address("sender", it.sender)
 	if it.message != nil {
 		f.message(it)
@@ -113,15 +162,15 @@ func (f *formatter) format(it *item) []byte {
 	return l.b
 }
 
-func (f *formatter) client(c *policy.Client) {
+func (f *formatter) client(it *item) {
 	l := &f.line
-	if c.Addr.IsValid() {
+	if it.addr.IsValid() {
 		var room [len("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")]byte
-		l.octets("client", netip.Addr.AppendTo(c.Addr.Unmap().WithZone(""), room[:0]))
+		l.octets("client", netip.Addr.AppendTo(it.addr.Unmap().WithZone(""), room[:0]))
 	}
-	l.text("client_name", c.Name)
-	l.text("helo", c.Helo)
-	l.text("login", f.login(c.Login))
+	l.text("client_name", it.name)
+	l.text("helo", it.helo)
+	l.text("login", f.login(it.login))
 }
 
 func (f *formatter) address(key string, a esmtp.Address) {
@@ -176,28 +225,28 @@ func (f *formatter) list(name string, values []string, n, limit int) {
 	l.b = append(l.b, ']')
 }
 
-func (f *formatter) result(r *verify.Result) {
+func (f *formatter) result(r *answer) {
 	l := &f.line
-	verdict := r.Verdict
+	verdict := r.verdict
 	if verdict == "" {
 		verdict = verify.Unknown
 	}
 	l.text("verdict", string(verdict))
-	l.text("reason", string(r.Reason))
-	l.share("confidence", r.Confidence)
-	l.share("deliverability", r.Deliverability)
-	l.flag("proof", r.Proof)
-	l.text("provider", r.Provider)
-	l.text("mx", r.MX)
-	l.text("stage", string(r.Stage))
-	f.reply("mx_reply", r.Reply)
-	l.text("label", string(r.Label))
-	l.flag("catch_all", r.CatchAll)
-	l.flag("cached", r.Cached)
-	l.time("checked", r.Checked)
-	l.time("delivered", r.Delivered)
-	l.number("retry_after_s", int64(r.RetryAfter/time.Second))
-	if d := r.Domain; d != nil {
+	l.text("reason", string(r.reason))
+	l.share("confidence", r.confidence)
+	l.share("deliverability", r.deliverability)
+	l.flag("proof", r.proof)
+	l.text("provider", r.provider)
+	l.text("mx", r.mx)
+	l.text("stage", string(r.stage))
+	f.reply("mx_reply", r.reply)
+	l.text("label", string(r.label))
+	l.flag("catch_all", r.catchAll)
+	l.flag("cached", r.cached)
+	l.time("checked", r.checked)
+	l.time("delivered", r.delivered)
+	l.number("retry_after_s", int64(r.retryAfter/time.Second))
+	if d := r.domain; d != nil {
 		l.open("domain")
 		l.share("accepts_all", d.AcceptsAll)
 		l.number("accepted", int64(d.Accepted))

@@ -17,7 +17,6 @@ const (
 	// Search do not wait for it.
 	gatherDelay = 10 * time.Millisecond
 	reportEvery = time.Minute // what was lost is said that often
-	keepRoom    = 256         // decisions that an idle queue has room for
 )
 
 // Journal keeps decisions. All its methods may be called at any time from any goroutine; those of
@@ -29,17 +28,23 @@ type Journal struct {
 	queue atomic.Int64 // its limit
 
 	in      sync.Mutex
-	pending []item
+	pending []*block // the last one takes what comes
+	first   int      // of pending[0], the oldest item that is pending
+	waiting int      // items that are pending
+	form    *form    // of new blocks
+	free    []*block // for pending
 	closed  bool
 
-	wake chan struct{} // 1: something is pending
-	stop chan struct{}
-	done chan struct{}
+	delay *time.Timer // until what is pending is gathered
+	stop  chan struct{}
+	done  chan struct{}
 
 	keep     sync.Mutex
-	spare    []item // for pending
+	spare    []*block // room for pending
+	used     []*block // for free
 	format   formatter
-	recent   ring
+	late     formatter // of refusals that leave recent
+	recent   values
 	refusals ring // older than those in recent
 	maxAge   time.Duration
 	tails    map[*Tail]struct{}
@@ -60,9 +65,10 @@ func Open(cfg Config, log *slog.Logger) (*Journal, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	j := &Journal{
-		log: log, wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
-		tails: make(map[*Tail]struct{}),
+		log: log, delay: time.NewTimer(gatherDelay), stop: make(chan struct{}),
+		done: make(chan struct{}), tails: make(map[*Tail]struct{}),
 	}
+	j.delay.Stop()
 	if err := j.Reconfigure(cfg); err != nil {
 		return nil, err
 	}
@@ -92,16 +98,19 @@ func (j *Journal) Reconfigure(cfg Config) error {
 		return err
 	}
 	hook := j.nextWebhook(cfg)
-	j.gather() // in the form that was configured at the time
+	j.gather()
 	j.keep.Lock()
 	oldFile, oldHook := j.file, j.hook
 	j.file, j.hook = next, hook
 	j.maxAge, j.archive = cfg.MaxAge, NewArchive(cfg)
-	j.format.redactor = redactor{mode: cfg.Redact, secret: cfg.Secret}
 	octets := orDefault(cfg.MemoryOctets, DefaultMemoryOctets)
 	j.refusals.shrink(orDefault(cfg.Refusals, DefaultRefusals), octets-octets/4)
-	j.recent.shrink(orDefault(cfg.Recent, DefaultRecent), octets/4)
+	j.recent.maxItems, j.recent.maxOctets = orDefault(cfg.Recent, DefaultRecent), octets/4
+	j.used = j.recent.trim(j.used, j.evict)
 	j.queue.Store(int64(orDefault(cfg.Queue, DefaultQueue)))
+	j.in.Lock()
+	j.form = &form{mode: cfg.Redact, secret: cfg.Secret} // what is pending keeps its own
+	j.in.Unlock()
 	j.keep.Unlock()
 	if oldFile != nil && oldFile != next {
 		oldFile.finish()
@@ -143,14 +152,15 @@ func (j *Journal) Decision(
 		return
 	}
 	now := time.Now()
-	it := j.begin()
-	if it == nil {
+	b, i := j.begin()
+	if b == nil {
 		return
 	}
+	it := &b.items[i]
 	it.at, it.reply, it.relayed = now, reply, relayed
 	it.of(tx)
 	it.decision(d)
-	j.end()
+	j.end(b, i)
 }
 
 // Message records the end of a message. It never waits, and m must not be changed any more.
@@ -159,57 +169,25 @@ func (j *Journal) Message(tx *policy.Transaction, m *Message) {
 		return
 	}
 	now := time.Now()
-	it := j.begin()
-	if it == nil {
+	b, i := j.begin()
+	if b == nil {
 		return
 	}
-	it.at, it.reply, it.message, it.ref = now, m.Reply, m, m.Ref
-	if !m.Reply.IsZero() {
-		it.action = actionOf(m.Reply)
-	}
+	it := &b.items[i]
+	it.at = now
+	it.end(m)
 	it.of(tx)
-	j.end()
-}
-
-// begin gives room for an item, under the lock that end releases; nil: there is none.
-func (j *Journal) begin() *item {
-	j.in.Lock()
-	if n := len(j.pending); !j.closed && n < int(j.queue.Load()) {
-		if n < cap(j.pending) {
-			j.pending = j.pending[:n+1] // it was cleared
-		} else {
-			j.pending = append(j.pending, item{})
-		}
-		return &j.pending[n]
-	}
-	j.in.Unlock()
-	j.lost.Add(1)
-	return nil
-}
-
-func (j *Journal) end() {
-	first := len(j.pending) == 1
-	j.in.Unlock()
-	if first {
-		select {
-		case j.wake <- struct{}{}:
-		default:
-		}
-	}
+	j.end(b, i)
 }
 
 // run gathers what comes until stop.
 func (j *Journal) run() {
 	defer close(j.done)
-	delay := time.NewTimer(gatherDelay)
-	delay.Stop()
 	report := time.NewTicker(reportEvery)
 	defer report.Stop()
 	for {
 		select {
-		case <-j.wake:
-			delay.Reset(gatherDelay)
-		case <-delay.C:
+		case <-j.delay.C:
 			j.gather()
 		case <-report.C:
 			j.report()
@@ -228,41 +206,62 @@ func (j *Journal) gather() {
 }
 
 func (j *Journal) gatherLocked() {
-	j.in.Lock()
-	batch := j.pending
-	j.pending = j.spare
-	j.in.Unlock()
-	for i := range batch {
-		it := &batch[i]
-		line := j.format.format(it)
-		refused := it.refused()
-		j.recent.push(line, it.at.UnixMilli(), refused, j.evict)
-		if j.file != nil {
-			j.file.take(line)
+	batch, first, last := j.take()
+	for i, b := range batch {
+		end := blockItems
+		if i == len(batch)-1 {
+			end = last
+		} else if b.n < end { // another form began
+			end = b.n
 		}
-		for t := range j.tails {
-			t.offer(line)
-		}
-		if j.hook != nil {
-			j.hook.offer(it)
-		}
+		j.tell(b, first, end)
+		j.recent.add(b, first, end)
+		j.entries.Add(uint64(end - first))
+		first = 0
 	}
-	j.entries.Add(uint64(len(batch)))
+	if j.file != nil && len(batch) > 0 {
+		j.file.taken()
+	}
+	j.used = j.recent.trim(j.used, j.evict)
 	if j.maxAge > 0 {
 		before := time.Now().Add(-j.maxAge)
-		j.recent.expire(before)
+		j.used = j.recent.expire(before, j.used)
 		j.refusals.expire(before)
 	}
-	clear(batch)
-	if j.spare = batch[:0]; cap(batch) > keepRoom && len(batch) < cap(batch)/4 {
-		j.spare = nil // it was a rush
+	if batch != nil {
+		clear(batch)
+		j.spare = batch[:0]
 	}
 }
 
-// evict keeps the refusals among what leaves the recent ones.
-func (j *Journal) evict(line []byte, ref lineRef) {
-	if ref.refused {
-		j.refusals.push(line, ref.at, true, nil)
+// tell hands items to all others who want them.
+func (j *Journal) tell(b *block, first, end int) {
+	if j.file != nil || len(j.tails) > 0 {
+		j.format.in(b.form)
+		for i := first; i < end; i++ {
+			line := j.format.format(&b.items[i])
+			if j.file != nil {
+				j.file.take(line)
+			}
+			for t := range j.tails {
+				t.offer(line)
+			}
+		}
+	}
+	if j.hook != nil {
+		for i := first; i < end; i++ {
+			if b.marks[i].refused {
+				j.hook.offer(&b.items[i])
+			}
+		}
+	}
+}
+
+// evict keeps a refusal that leaves the recent ones.
+func (j *Journal) evict(b *block, i int) {
+	if j.refusals.maxLines > 0 {
+		j.late.in(b.form)
+		j.refusals.push(j.late.format(&b.items[i]), b.marks[i].at, true)
 	}
 }
 
@@ -275,7 +274,7 @@ func (j *Journal) Stats() Stats {
 	defer j.keep.Unlock()
 	s := Stats{
 		Entries: j.entries.Load(), Lost: j.lost.Load(),
-		Octets: j.recent.octets + j.refusals.octets, Lines: j.recent.lines + j.refusals.lines,
+		Octets: j.recent.octets + j.refusals.octets, Lines: j.recent.items + j.refusals.lines,
 	}
 	if j.file != nil {
 		s.Unsaved = j.file.unsaved()

@@ -38,14 +38,14 @@ type lineRef struct {
 	refused  bool
 }
 
-// push adds a line. Those that have to go are handed to evict first, which may be nil.
-func (r *ring) push(line []byte, at int64, refused bool, evict func([]byte, lineRef)) {
+// push adds a line, for which the oldest may have to go.
+func (r *ring) push(line []byte, at int64, refused bool) {
 	n := int64(len(line) + perLine)
 	if r.maxLines <= 0 || n > r.maxOctets {
 		return
 	}
 	for r.lines > 0 && (r.lines >= r.maxLines || r.octets+n > r.maxOctets) {
-		r.drop(evict)
+		r.drop()
 	}
 	s := r.last(len(line))
 	from := len(s.data)
@@ -72,12 +72,9 @@ func (r *ring) last(octets int) *segment {
 }
 
 // drop forgets the oldest line.
-func (r *ring) drop(evict func([]byte, lineRef)) {
+func (r *ring) drop() {
 	s := r.segments[0]
 	ref := s.lines[s.first]
-	if evict != nil {
-		evict(s.data[ref.from:ref.to], ref)
-	}
 	s.first++
 	r.lines--
 	r.octets -= int64(ref.to - ref.from + perLine)
@@ -95,7 +92,7 @@ func (r *ring) drop(evict func([]byte, lineRef)) {
 func (r *ring) expire(before time.Time) {
 	limit := before.UnixMilli()
 	for r.lines > 0 && r.segments[0].lines[r.segments[0].first].at < limit {
-		r.drop(nil)
+		r.drop()
 	}
 }
 
@@ -103,7 +100,7 @@ func (r *ring) expire(before time.Time) {
 func (r *ring) shrink(maxLines int, maxOctets int64) {
 	r.maxLines, r.maxOctets = maxLines, maxOctets
 	for r.lines > 0 && (r.lines > r.maxLines || r.octets > r.maxOctets) {
-		r.drop(nil)
+		r.drop()
 	}
 }
 

@@ -63,11 +63,11 @@ func merge(memory, filed []Entry) []Entry {
 func (j *Journal) forgot(e *Entry) bool {
 	j.keep.Lock()
 	defer j.keep.Unlock()
-	if j.recent.lines == 0 {
+	if j.recent.items == 0 {
 		return true
 	}
-	oldest := j.recent.segments[0]
-	return e.Time.Add(-longTransaction).UnixMilli() <= oldest.lines[oldest.first].at
+	oldest := j.recent.spans[0]
+	return e.Time.Add(-longTransaction).UnixMilli() <= oldest.marks[oldest.first].at
 }
 
 // Story is Journal.Story from the files alone.

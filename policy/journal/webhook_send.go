@@ -61,7 +61,7 @@ func (it *item) proven() bool {
 	if it.suppression != nil && it.suppression.Reason == hardBounce {
 		return true
 	}
-	return it.asked && it.result.Proof && it.result.Verdict == verify.Undeliverable
+	return it.asked && it.result.proof && it.result.verdict == verify.Undeliverable
 }
 
 // work sends bounces until the queue is closed and empty.
