@@ -137,6 +137,7 @@ func TestProblems(t *testing.T) {
 		{"POST", "/v1/forget", jsonKind, `{"kind": "address", "name": "x"}`, 400, "name", "is no address", ""},
 		{"POST", "/v1/forget", jsonKind, `{"kind": "domain", "name": "a b"}`, 400, "name", "is no domain", ""},
 		{"POST", "/v1/forget", jsonKind, `{"kind": "provider"}`, 400, "name", "", "google"},
+		{"POST", "/v1/forget", jsonKind, `{"kind": "provider", "name": "` + strings.Repeat("g", 65) + `"}`, 400, "name", "", "google"},
 		{"POST", "/v1/decisions/search", jsonKind, `{"client": "x"}`, 400, "", "x", "correct the search"},
 		{"POST", "/v1/decisions/search", jsonKind, `{"since": "1h", "from": "2026-01-01T00:00:00Z"}`, 400, "since", "in from, too", ""},
 		{"POST", "/v1/decisions/stream", jsonKind, `{"action": "x"}`, 400, "", "unknown action", ""},

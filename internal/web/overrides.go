@@ -133,9 +133,10 @@ func (c *call) forget() error {
 		done.Forgotten = a.ASCIIDomain()
 		err = forgetBy(memory.Domain, done.Forgotten)
 	case register.AllowProvider:
+		const longest = 64 // characters, as for overrides
 		done.Forgotten = strings.ToLower(asked.Name)
-		if done.Forgotten == "" {
-			return badField("name", "there is none",
+		if done.Forgotten == "" || len(done.Forgotten) > longest {
+			return badField("name", "it is no provider: it has 1 to 64 characters",
 				`write a provider as verdicts name it, such as "google"`)
 		}
 		err = forgetBy(memory.Provider, done.Forgotten)
