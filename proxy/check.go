@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 
@@ -42,13 +43,19 @@ func (t *transaction) check() *message.Run {
 }
 
 // added is what goes on top of a message that begins with p: the header fields that rules add. A
-// message that begins with a blank would become a part of the last of them, so it gets none.
+// message that begins with a blank would become a part of the last of them, so it gets none. Nor does
+// one that begins with the "From " line of a mailbox file: relays take that out of the first line only,
+// and anywhere else it ends the header.
 func (t *transaction) added(p []byte) []byte {
 	if len(t.headers) == 0 {
 		return nil
 	}
 	if len(p) > 0 && (p[0] == ' ' || p[0] == '\t') {
 		t.s.srv.log.Warn("no header is added: the message begins with a blank", "transaction", t.id)
+		return nil
+	}
+	if bytes.HasPrefix(bytes.TrimLeft(p, ">"), []byte("From ")) {
+		t.s.srv.log.Warn("no header is added: the message begins with a From line", "transaction", t.id)
 		return nil
 	}
 	var b strings.Builder

@@ -127,11 +127,13 @@ func TestHeaders(t *testing.T) {
 		p.mail("Subject: a\r\n\r\nx\r\n", "b@example.com", "c@example.com", "d@example.com")
 		p.mail(" continued\r\n\r\nx\r\n", "b@example.com")
 		p.mail("", "b@example.com")
-		got := g.messages(3)
+		p.mail(">From anna Sat Jan  1 00:00:00 2000\r\nSubject: a\r\n\r\nx\r\n", "b@example.com")
+		got := g.messages(4)
 		for i, want := range []string{
 			"X-Gate: none\r\nX-Known: deliverable\r\nX-C: anna@sender.test\r\nSubject: a\r\n\r\nx\r\n",
 			" continued\r\n\r\nx\r\n",
 			"",
+			">From anna Sat Jan  1 00:00:00 2000\r\nSubject: a\r\n\r\nx\r\n",
 		} {
 			if string(got[i].Body) != want {
 				t.Errorf("message %d is %q, want %q", i, got[i].Body, want)
