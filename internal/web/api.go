@@ -45,7 +45,7 @@ type API struct {
 	log      *slog.Logger
 	mux      *http.ServeMux
 	searches chan struct{} // those that read files now
-	imports  sync.Mutex    // held by the import that runs
+	imports  chan struct{} // the import that runs
 	ended    chan struct{}
 	once     sync.Once
 }
@@ -57,7 +57,7 @@ const maxSearches = 2
 func NewAPI(parts func() Parts, log *slog.Logger) *API {
 	a := &API{
 		parts: parts, log: log, mux: http.NewServeMux(), ended: make(chan struct{}),
-		searches: make(chan struct{}, maxSearches),
+		searches: make(chan struct{}, maxSearches), imports: make(chan struct{}, 1),
 	}
 	for _, e := range endpoints() {
 		a.mux.HandleFunc(e.method+" "+e.path, func(w http.ResponseWriter, r *http.Request) {

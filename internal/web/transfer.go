@@ -21,6 +21,8 @@ const (
 	// maxImport bounds an import in octets, importTime its time.
 	maxImport  = 512 << 20
 	importTime = time.Hour
+	// importWait is how long an import waits for one before it, whose client may have just gone.
+	importWait = 2 * time.Second
 	// maxFormField bounds a field of the form before the file, in octets.
 	maxFormField = 4 << 10
 )
@@ -49,10 +51,12 @@ func (c *call) importCSV() error {
 	if err != nil {
 		return err
 	}
-	if !c.api.imports.TryLock() {
+	select {
+	case c.api.imports <- struct{}{}:
+	case <-time.After(importWait):
 		return problem(http.StatusConflict, "another import goes on", "wait until it is done")
 	}
-	defer c.api.imports.Unlock()
+	defer func() { <-c.api.imports }()
 	control := http.NewResponseController(c.w)
 	_ = control.SetWriteDeadline(time.Time{}) // reading is what takes the time
 	c.r.Body = http.MaxBytesReader(c.w, io.NopCloser(&steady{
