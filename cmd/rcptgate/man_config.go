@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -107,9 +108,25 @@ func (r *roff) keys(b exampleBlock, types map[string]string) {
 	}
 	r.item(terms...)
 	r.line(strings.Join(b.comment, " "))
+	if postfix := blockInPostfix(b); postfix != "" {
+		r.line("In Postfix: " + postfix + ".")
+	}
 	if b.shown != "" {
 		r.verbatim(b.shown)
 	}
+}
+
+// blockInPostfix lists the counterparts of the keys of a block, each once.
+func blockInPostfix(b exampleBlock) string {
+	var names []string
+	for _, key := range b.keys {
+		for _, name := range inPostfix(key.path) {
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // configTypes says in words what each key takes.
