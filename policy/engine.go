@@ -95,7 +95,7 @@ type Engine struct {
 	verifier Verifier
 	log      *slog.Logger
 	machines sync.Pool // of *vm.VM: keeps the stacks
-	walks    sync.Pool // of *walk, for Now
+	batches  sync.Pool // of *Batch
 }
 
 // New compiles the rules. The error is a RuleErrors with every fault of every rule; the engine is
@@ -143,27 +143,6 @@ func New(cfg Config, verifier Verifier, log *slog.Logger) (*Engine, error) {
 // same transaction.
 func (e *Engine) Rcpt(ctx context.Context, tx *Transaction, rcpt esmtp.Rcpt) Decision {
 	return e.decide(ctx, tx, rcpt, false)
-}
-
-// Now decides like Rcpt, but only if that needs no wait: ok is false when a rule needs a verdict
-// that has to be found out, and Rcpt is to be called instead. The decision goes to d, and what the
-// verifier said, to which d then points, to result: both are the caller's, who may use them again.
-func (e *Engine) Now(
-	tx *Transaction, rcpt *esmtp.Rcpt, d *Decision, result *verify.Result,
-) (ok bool) {
-	w, _ := e.walks.Get().(*walk)
-	if w == nil {
-		w = new(walk)
-	}
-	*w = walk{
-		engine: e, ctx: context.Background(), verifier: e.verifier, tx: tx, rcpt: rcpt,
-		now: true, room: result,
-	}
-	e.run(w, d)
-	ok = !w.stuck
-	*w = walk{}
-	e.walks.Put(w)
-	return ok
 }
 
 // Explain decides like Rcpt and records every step: each rule with its outcome and, in
@@ -238,7 +217,7 @@ func (e *Engine) run(w *walk, d *Decision) {
 	} else if d.Action == Defer {
 		w.schedule()
 	}
-	if !w.now {
+	if w.batch == nil {
 		d.Elapsed = time.Since(w.start)
 	}
 }

@@ -36,7 +36,7 @@ type verdictOfGate struct {
 
 // gates asks the gates in their order. Explain asks without counting.
 func (e *Engine) gates(w *walk) verdictOfGate {
-	now := time.Now()
+	now := w.at()
 	if override, ok := e.register.Allowed(w.rcpt.To, now); ok {
 		e.take(w, now) // it counts like any other, but nothing holds it
 		return w.allow(override)
@@ -44,7 +44,7 @@ func (e *Engine) gates(w *walk) verdictOfGate {
 	if e.suppression {
 		if s := e.suppressed(w, now); s != nil {
 			if s.Reason == register.HardBounce && !w.trace {
-				e.senders.Checked(w.tx.identity(), w.rcpt.To.Key(), true, now)
+				e.checked(w, true, now)
 			}
 			return verdictOfGate{gateSuppression, Reject, suppressionPhrase(s), suppressionDetail(s)}
 		}
@@ -92,8 +92,8 @@ func (e *Engine) suppressed(w *walk, now time.Time) *register.Suppression {
 	return w.suppression
 }
 
-// take counts the recipient and says whether it must wait. What Now has counted before it got stuck
-// is not counted again by the Rcpt that follows.
+// take counts the recipient and says whether it must wait. What a Batch has counted before it got
+// stuck is not counted again by the Rcpt that follows.
 func (e *Engine) take(w *walk, now time.Time) senders.Hold {
 	if e.senders == nil {
 		return senders.Hold{}
@@ -106,14 +106,14 @@ func (e *Engine) take(w *walk, now time.Time) senders.Hold {
 		}
 		return hold
 	}
+	if w.batch != nil {
+		return w.batch.take()
+	}
 	count := &w.tx.count
 	count.Lock()
 	defer count.Unlock()
-	if !w.now {
-		if i := slices.Index(count.taken, w.rcpt.To); i >= 0 {
-			count.taken = slices.Delete(count.taken, i, i+1)
-			return senders.Hold{}
-		}
+	if count.wasCounted(w.rcpt.To) {
+		return senders.Hold{}
 	}
 	hold := e.senders.Take(id, !count.message, now)
 	if hold.KnownOnly && e.isKnownGood(w) {
@@ -121,19 +121,8 @@ func (e *Engine) take(w *walk, now time.Time) senders.Hold {
 	}
 	if hold.Kind == senders.Free {
 		count.message = true
-		w.counted = true
 	}
 	return hold
-}
-
-// unfinished keeps in mind that Now has counted a recipient that it could not decide.
-func (w *walk) unfinished() {
-	if !w.counted {
-		return
-	}
-	w.tx.count.Lock()
-	defer w.tx.count.Unlock()
-	w.tx.count.taken = append(w.tx.count.taken, w.rcpt.To)
 }
 
 // isKnownGood says whether memory has the recipient as one that exists. Nobody is asked.
@@ -157,8 +146,20 @@ func (e *Engine) learn(w *walk) {
 		return
 	}
 	if invalid := isProven(w.result); invalid || w.result.Verdict == verify.Deliverable {
-		e.senders.Checked(w.tx.identity(), w.recipientAddress(), invalid, time.Now())
+		e.checked(w, invalid, w.at())
 	}
+}
+
+// checked tells the sender's counters of a verdict about the recipient.
+func (e *Engine) checked(w *walk, invalid bool, now time.Time) {
+	if e.senders == nil {
+		return
+	}
+	if w.batch != nil {
+		w.batch.counts.Checked(w.rcpt.To.Key(), invalid)
+		return
+	}
+	e.senders.Checked(w.tx.identity(), w.rcpt.To.Key(), invalid, now)
 }
 
 // counters are those of the sender with this recipient, for rules.
@@ -168,7 +169,10 @@ func (w *walk) counters() *senders.Counters {
 	case w.tx.given != nil:
 		w.sender = &w.tx.given.counters
 	default:
-		c := w.engine.senders.Counters(w.tx.identity(), time.Now())
+		if w.batch != nil {
+			w.batch.settle()
+		}
+		c := w.engine.senders.Counters(w.tx.identity(), w.at())
 		if w.trace { // which has not counted it
 			c.RecipientsMinute++
 			c.RecipientsHour++
@@ -190,7 +194,7 @@ func (w *walk) isSuppressed() bool {
 		return w.tx.given.suppressed
 	}
 	if w.suppression == nil && !w.engine.suppression {
-		w.engine.suppressed(w, time.Now())
+		w.engine.suppressed(w, w.at())
 	}
 	return w.suppression != nil
 }

@@ -28,7 +28,7 @@ type counted struct {
 	sync.Mutex
 
 	message bool            // a recipient of it passed
-	taken   []esmtp.Address // counted by Now, which could not decide; Rcpt follows
+	taken   []esmtp.Address // counted by a Batch, which could not decide; Rcpt follows
 }
 
 // senderOnce is who sends, for the counters: made once for all recipients.
@@ -56,6 +56,13 @@ func (tx *Transaction) identity() senders.Identity {
 		tx.who.id = id
 	})
 	return tx.who.id
+}
+
+// messagePassed notes that a recipient of the message has passed.
+func (tx *Transaction) messagePassed() {
+	tx.count.Lock()
+	defer tx.count.Unlock()
+	tx.count.message = true
 }
 
 func (tx *Transaction) messageCounted() bool {

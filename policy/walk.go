@@ -24,8 +24,8 @@ type walk struct {
 	trace    bool
 	start    time.Time
 
-	now     bool           // do not wait: see Engine.Now
-	room    *verify.Result // for result, with now
+	batch   *Batch         // which does not wait; nil: Rcpt
+	room    *verify.Result // for result, with batch
 	put     verify.Question
 	stuck   bool // a condition needs a verdict that has to be waited for
 	counted bool // the sender's counters have the recipient
@@ -131,7 +131,7 @@ func (w *walk) putQuestion() verify.Question {
 // question asks: what is put is kept for schedule.
 func (w *walk) question() *verify.Result {
 	w.put = w.putQuestion()
-	if !w.now {
+	if w.batch == nil {
 		q := w.put
 		q.Client = w.client()
 		result := w.verifier.Verify(w.ctx, q)
@@ -170,6 +170,14 @@ func isProven(r *verify.Result) bool {
 	return r != nil && r.Verdict == verify.Undeliverable && r.Proof
 }
 
+// at is the time for what the walk looks up.
+func (w *walk) at() time.Time {
+	if w.batch != nil {
+		return w.batch.at
+	}
+	return time.Now()
+}
+
 // begin is a decision that accepts, with what the walk has found.
 func (w *walk) begin(d *Decision, rule string) {
 	*d = Decision{
@@ -203,7 +211,7 @@ func (w *walk) allowsProvider() bool {
 	if !w.asked || w.result == nil || w.result.Provider == "" {
 		return false
 	}
-	override, ok := w.engine.register.AllowedProvider(w.result.Provider, time.Now())
+	override, ok := w.engine.register.AllowedProvider(w.result.Provider, w.at())
 	if ok {
 		found := override // override itself stays on the stack
 		w.override = &found

@@ -164,6 +164,8 @@ func (t *transaction) ask(cmds []*esmtp.Rcpt) {
 		t.queue = slices.Grow(t.line[:0], len(cmds))
 		t.line = t.queue
 	}
+	batch := t.st.policy.Batch(&t.decide)
+	defer batch.End()
 	for _, cmd := range cmds {
 		r := t.place()
 		r.cmd, r.decided = cmd, alreadyDecided
@@ -173,7 +175,7 @@ func (t *transaction) ask(cmds []*esmtp.Rcpt) {
 			continue
 		}
 		t.asked++
-		if !t.st.policy.Now(&t.decide, cmd, &r.decision, &r.result) {
+		if !batch.Now(cmd, &r.decision, &r.result) {
 			t.find(r)
 		}
 	}

@@ -64,9 +64,9 @@ func (t *tally) roll(step int64) {
 
 // add counts a verdict now, to which the tally is rolled.
 func (t *tally) add(invalid bool) {
-	t.all.add()
+	t.all.add(1)
 	if invalid {
-		t.bad.add()
+		t.bad.add(1)
 	}
 }
 

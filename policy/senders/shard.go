@@ -77,12 +77,12 @@ type account struct {
 	newer, older *account
 }
 
-// count notes a recipient, and with it a message if it is the first. The windows are rolled to now.
-func (a *account) count(message bool) {
+// count notes n recipients, and with message their message. The windows are rolled to now.
+func (a *account) count(n int, message bool) {
 	for u := range units {
-		a.counts[recipients][u].add()
-		if message {
-			a.counts[messages][u].add()
+		a.counts[recipients][u].add(n)
+		if message && n > 0 {
+			a.counts[messages][u].add(1)
 		}
 	}
 }

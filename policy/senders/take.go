@@ -87,7 +87,7 @@ func (t *Table) take(id Identity, message, ask bool, now time.Time) Hold {
 	}
 	r := s.ask(p, c, message, ask)
 	if r.kind == Free {
-		s.count(p, c, message, ask)
+		s.count(p, c, 1, message, ask)
 	}
 	t.unlock(&s)
 	if changed {
@@ -233,20 +233,22 @@ func (s *parties) ask(p *plan, c clock, message, askBreaker bool) refusal {
 	return worst
 }
 
-// count counts a recipient that ask let pass.
-func (s *parties) count(p *plan, c clock, message, asked bool) {
+// count counts n recipients that ask let pass, and with message the message of the first.
+func (s *parties) count(p *plan, c clock, n int, message, asked bool) {
 	for _, a := range s.found {
 		if a != nil {
-			a.count(message)
+			a.count(n, message)
 		}
 	}
-	if a := s.sender(); asked && a != nil && p.holding {
-		a.breaker.pass(c)
-	}
-	for i := range p.rules {
-		r := &p.rules[i]
-		if a := s.found[r.per]; a != nil && (message || r.of == recipients) {
-			r.count(a, c)
+	for i := range n {
+		if a := s.sender(); asked && a != nil && p.holding {
+			a.breaker.pass(c)
+		}
+		for k := range p.rules {
+			r := &p.rules[k]
+			if a := s.found[r.per]; a != nil && (message && i == 0 || r.of == recipients) {
+				r.count(a, c)
+			}
 		}
 	}
 }

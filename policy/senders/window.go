@@ -63,12 +63,11 @@ func (w *window) roll(step int64) {
 	}
 }
 
-// add counts one event now, to which the window is rolled.
-func (w *window) add() {
-	if w.sum < mostNumber {
-		w.n[w.at%slots]++
-		w.sum++
-	}
+// add counts n events now, to which the window is rolled.
+func (w *window) add(n int) {
+	more := min(uint32(n), mostNumber-w.sum) //nolint:gosec // a few
+	w.n[w.at%slots] += more
+	w.sum += more
 }
 
 // wait is the time, from now, until so much has left the window that at most most remain; 0 if that

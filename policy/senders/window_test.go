@@ -46,7 +46,7 @@ func TestWindow(t *testing.T) {
 					}
 					continue
 				}
-				w.add()
+				w.add(1)
 				events = append(events, now)
 			}
 		}
@@ -58,7 +58,7 @@ func TestWindow(t *testing.T) {
 func TestClockSetBack(t *testing.T) {
 	var w window
 	w.roll(clockAt(start()).step[hour])
-	w.add()
+	w.add(1)
 	for _, tt := range []struct {
 		back time.Duration
 		want uint32
@@ -70,7 +70,7 @@ func TestClockSetBack(t *testing.T) {
 		}
 	}
 	w.roll(clockAt(time.Time{}).step[hour])
-	w.add()
+	w.add(1)
 	if w.sum != 1 {
 		t.Errorf("%d at the zero time", w.sum)
 	}
