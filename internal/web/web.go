@@ -167,6 +167,7 @@ func newServer(mux *http.ServeMux, log *slog.Logger) *Server {
 func (s *Server) Mount(api *API) {
 	s.mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
 		if t, ok := s.authorize(w, r); ok {
+			w.Header().Set(scopesHeader, t.scopeList())
 			api.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, &t)))
 		}
 	})
