@@ -27,6 +27,9 @@ type control struct {
 func (s *service) buildAPI(ctx context.Context) error {
 	api := web.NewAPI(s.apiParts, s.log)
 	s.web.Mount(api)
+	if err := s.web.MountDashboard(); err != nil {
+		return err
+	}
 	s.control = control{endpoint: s.cfg.ControlSocket(), server: web.NewControl(api, s.log)}
 	tokens, err := s.openTokens(s.cfg)
 	if err != nil {
