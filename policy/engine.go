@@ -49,7 +49,7 @@ type Verifier interface {
 
 // recaller is a Verifier that can tell what it knows already, without a wait, into result.
 type recaller interface {
-	Recall(q *verify.Question, result *verify.Result) (ok bool)
+	Recall(q *verify.Question, now time.Time, result *verify.Result) (ok bool)
 }
 
 // scheduler is a Verifier that asks about a recipient again once its server lets it, because the

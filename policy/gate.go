@@ -134,7 +134,7 @@ func (e *Engine) isKnownGood(w *walk) bool {
 	q.MemoryOnly = true
 	var result verify.Result
 	if r, ok := w.verifier.(recaller); ok {
-		return r.Recall(&q, &result) && result.Verdict == verify.Deliverable
+		return r.Recall(&q, w.at(), &result) && result.Verdict == verify.Deliverable
 	}
 	result = w.verifier.Verify(w.ctx, q)
 	return result.Verdict == verify.Deliverable

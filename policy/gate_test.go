@@ -345,7 +345,7 @@ func TestRuleCountNeverAllocates(t *testing.T) {
 // recallOnly hides that the verifier of the test allocates.
 type recallOnly struct{ *remembers }
 
-func (r recallOnly) Recall(_ *verify.Question, result *verify.Result) bool {
+func (r recallOnly) Recall(_ *verify.Question, _ time.Time, result *verify.Result) bool {
 	*result = r.result
 	return true
 }

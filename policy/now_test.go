@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/rcptgate/rcptgate/policy"
 	"github.com/rcptgate/rcptgate/verify"
@@ -13,7 +14,7 @@ type remembers struct {
 	inMemory bool
 }
 
-func (r *remembers) Recall(q *verify.Question, result *verify.Result) bool {
+func (r *remembers) Recall(q *verify.Question, _ time.Time, result *verify.Result) bool {
 	if r.inMemory {
 		*result = r.Verify(nil, *q) //nolint:staticcheck // it does not look at the context
 	}

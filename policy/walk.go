@@ -137,7 +137,7 @@ func (w *walk) question() *verify.Result {
 		result := w.verifier.Verify(w.ctx, q)
 		return &result
 	}
-	if r, ok := w.verifier.(recaller); ok && r.Recall(&w.put, w.room) {
+	if r, ok := w.verifier.(recaller); ok && r.Recall(&w.put, w.batch.at, w.room) {
 		return w.room
 	}
 	// What the conditions make of this is not used.

@@ -42,6 +42,6 @@ func TestRecall(t *testing.T) {
 
 func recall(w *world, rcpt string) (r verify.Result, ok bool) {
 	q := w.question(rcpt)
-	ok = w.v.Recall(&q, &r)
+	ok = w.v.Recall(&q, time.Now(), &r)
 	return r, ok
 }

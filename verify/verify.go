@@ -85,11 +85,11 @@ func (v *Verifier) Verify(ctx context.Context, q Question) Result {
 	return r
 }
 
-// Recall is Verify without a wait: what is known already, or why nobody is asked, goes to r. ok is
-// false when the address would have to be asked about; nothing has been started then, and r is as
-// it was.
-func (v *Verifier) Recall(q *Question, r *Result) (ok bool) {
-	if v.fresh(q, r) {
+// Recall is Verify without a wait: what is known already at now, or why nobody is asked, goes to r.
+// ok is false when the address would have to be asked about; nothing has been started then, and r
+// is as it was.
+func (v *Verifier) Recall(q *Question, now time.Time, r *Result) (ok bool) {
+	if v.fresh(q, now, r) {
 		return true
 	}
 	w := v.newWalk(*q)
@@ -103,14 +103,14 @@ func (v *Verifier) Recall(q *Question, r *Result) (ok bool) {
 
 // fresh is the walk of most questions, without its costs: the verdict is in memory and need not be
 // asked for again. Whatever is not as plain it leaves to the walk.
-func (v *Verifier) fresh(q *Question, r *Result) bool {
+func (v *Verifier) fresh(q *Question, now time.Time, r *Result) bool {
 	if q.Trace || q.CatchAll {
 		return false
 	}
 	set := v.settings.Load()
 	local := set.local(q.Address)
 	if set.neverAsked(q.Address, local) != "" ||
-		!v.memory.fresh(local, q.Address.ASCIIDomain(), time.Now().UnixNano(), r) {
+		!v.memory.fresh(local, q.Address.ASCIIDomain(), now.UnixNano(), r) {
 		return false
 	}
 	r.Address = q.Address

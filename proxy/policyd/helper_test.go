@@ -54,7 +54,7 @@ func (answers) know(q verify.Question) verify.Result {
 }
 
 // Recall knows at once what takes no time.
-func (a answers) Recall(q *verify.Question, r *verify.Result) bool {
+func (a answers) Recall(q *verify.Question, _ time.Time, r *verify.Result) bool {
 	if a.slow(*q) {
 		return false
 	}

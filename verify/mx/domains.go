@@ -85,8 +85,11 @@ func (d *Domains) Match(asciiDomain string) bool {
 	if d == nil || asciiDomain == "" {
 		return false
 	}
-	d.refresh(time.Now())
+	d.refresh()
 	set := *d.current.Load()
+	if len(set) == 0 {
+		return false
+	}
 	if _, ok := set[asciiDomain]; ok && asciiDomain[0] != '.' {
 		return true
 	}
@@ -120,7 +123,7 @@ func (d *Domains) Err() error {
 	if d == nil {
 		return nil
 	}
-	d.refresh(time.Now())
+	d.refresh()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.err
@@ -128,12 +131,12 @@ func (d *Domains) Err() error {
 
 // refresh looks at the files when it is time. One caller does it; the others go on with what is
 // there.
-func (d *Domains) refresh(now time.Time) {
-	due := d.next.Load()
-	if len(d.files) == 0 || now.UnixNano() < due {
+func (d *Domains) refresh() {
+	if len(d.files) == 0 {
 		return
 	}
-	if !d.next.CompareAndSwap(due, now.Add(filesEvery).UnixNano()) {
+	due, now := d.next.Load(), time.Now()
+	if now.UnixNano() < due || !d.next.CompareAndSwap(due, now.Add(filesEvery).UnixNano()) {
 		return
 	}
 	d.mu.Lock()
