@@ -251,8 +251,12 @@ func (m *matcher) within(at int64) bool {
 
 // mayBe reports whether an item may match, before its line is written.
 func (m *matcher) mayBe(it *item) bool {
+	var reason string
+	if it.result.said != nil {
+		reason = string(it.result.reason)
+	}
 	return same(m.Ref, it.ref) && same(m.Session, it.session) && same(m.Transaction, it.id) &&
-		same(m.Rule, it.rule) && same(m.Reason, string(it.result.reason))
+		same(m.Rule, it.rule) && same(m.Reason, reason)
 }
 
 // same is false only if what is wanted cannot be what got looks like in a line: neither escaped nor

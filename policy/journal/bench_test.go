@@ -1,6 +1,9 @@
 package journal
 
 import (
+	"fmt"
+	"strconv"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -34,6 +37,36 @@ func BenchmarkDecision(b *testing.B) {
 				b.Errorf("not all was kept: %+v, of %d", s, n)
 			}
 		})
+	}
+}
+
+// BenchmarkMail is what the mail path pays for a recipient of messages of 50, of several senders at
+// the same time, to mail servers in turn.
+func BenchmarkMail(b *testing.B) {
+	j := open(b, Config{Redact: RedactLocal, Queue: 1 << 20})
+	var decisions []*policy.Decision
+	for i := range 1000 {
+		d := accepted(b, fmt.Sprintf("user%d@d%d.example.com", i, i%50))
+		d.Result.MX, d.Result.Cached = fmt.Sprintf("mx%d.example.net", i%5), true
+		d.Result.Checked = time.Now().Add(time.Duration(-i) * time.Second)
+		decisions = append(decisions, d)
+	}
+	var sessions atomic.Int64
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		session := sessions.Add(1)
+		tx := transaction(b)
+		for n := 0; pb.Next(); n++ {
+			if n%50 == 0 {
+				tx = transaction(b)
+				tx.ID = strconv.FormatInt(session, 16) + "-" + strconv.Itoa(n)
+			}
+			j.record(tx, decisions[(n+int(session)*37)%len(decisions)])
+		}
+	})
+	b.StopTimer()
+	if lost := j.Stats().Lost; lost > 0 {
+		b.Errorf("%d were lost", lost)
 	}
 }
 

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"encoding/json"
+	"hash/maphash"
 	"strings"
 	"testing"
 	"time"
@@ -16,11 +17,19 @@ import (
 
 // itemOf is the item that Decision makes, at a known time.
 func itemOf(tx *policy.Transaction, d *policy.Decision, r esmtp.Reply, relayed bool) *item {
-	it := &item{at: at, reply: r, relayed: relayed}
-	it.of(tx)
-	it.decision(d)
+	it := new(item)
+	it.decision(newCommon(), at, tx, d, r, relayed)
 	return it
 }
+
+// endOf is the item that Message makes, at a known time.
+func endOf(tx *policy.Transaction, m *Message) *item {
+	it := new(item)
+	it.end(newCommon(), at, tx, m)
+	return it
+}
+
+func newCommon() *common { return &common{seed: maphash.MakeSeed()} }
 
 func lineOf(tb testing.TB, it *item, mode string) (string, Entry) {
 	tb.Helper()
@@ -83,8 +92,7 @@ func TestMessageEntry(t *testing.T) {
 		},
 		Checking: 3 * time.Millisecond, Total: 2 * time.Second, Relaying: time.Second,
 	}
-	it := &item{at: at, reply: m.Reply, message: m, ref: m.Ref, action: policy.Reject}
-	it.of(transaction(t))
+	it := endOf(transaction(t), m)
 	_, got := lineOf(t, it, RedactOff)
 	want := Entry{
 		Version: 1, Time: at.Truncate(time.Millisecond), Kind: KindMessage, Door: "smtp", Session: "3F2A",
@@ -120,8 +128,7 @@ func TestRedact(t *testing.T) {
 		Error:    "the relay said: <bounce+token@shop.example.org> is blocked",
 		Findings: []Finding{{Check: "form", Detail: "From: alice@example.org", Reply: d.Reply}},
 	}
-	end := &item{at: at, message: m}
-	end.of(tx)
+	end := endOf(tx, m)
 	for _, c := range []struct{ mode, recipient, sender, login string }{
 		{RedactLocal, "r…@example.net", "b…@shop.example.org", "a…@example.org"},
 		{

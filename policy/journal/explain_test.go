@@ -198,9 +198,7 @@ func TestExplainMessage(t *testing.T) {
 		Findings: []Finding{{Check: "dkim", Level: "reject", Detail: "no valid signature"}},
 		Total:    time.Second,
 	}
-	it := &item{at: at, reply: m.Reply, message: m, ref: m.Ref, action: policy.Reject}
-	it.of(transaction(t))
-	_, e := lineOf(t, it, RedactOff)
+	_, e := lineOf(t, endOf(transaction(t), m), RedactOff)
 	got := explained(t, &e)
 	for _, s := range []string{
 		"a message came to its end: its checks refused it for good.", "From         shop.example.org",

@@ -41,31 +41,30 @@ const (
 	suppressionGate = "built-in: suppression list"
 )
 
-// gates copies what stood before the rules: few recipients have any of it.
-func (it *item) gates(d *policy.Decision) {
-	it.suppression, it.override, it.hold = nil, nil, nil
+// gates copies what stood before the rules.
+func (x *extra) gates(d *policy.Decision) {
 	if s := d.Suppression; s != nil {
-		it.suppression = &Suppression{
+		x.suppression = &Suppression{
 			Address: s.Address, Scope: s.Scope.String(), Reason: string(s.Reason),
 			Evidence: s.Evidence, Source: s.Source, Created: s.Created, Expires: s.Expires,
 		}
 	}
 	if o := d.Override; o != nil {
-		it.override = &Override{
+		x.override = &Override{
 			Kind: string(o.Kind), Name: o.Name, Note: o.Note, Created: o.Created, Expires: o.Expires,
 		}
 	}
 	if h := d.Hold; h != nil {
-		it.hold = &Hold{
+		x.hold = &Hold{
 			Kind: h.Kind.String(), Name: h.Name, Key: h.Key, Detail: h.Detail,
 			Wait: int64((h.Wait + time.Second - 1) / time.Second),
 		}
 	}
 }
 
-func (f *formatter) gates(it *item) {
+func (f *formatter) gates(x *extra) {
 	l := &f.line
-	if s := it.suppression; s != nil {
+	if s := x.suppression; s != nil {
 		l.open("suppression")
 		l.text("address", f.name(s.Address))
 		l.text("scope", f.keyed(s.Scope))
@@ -76,7 +75,7 @@ func (f *formatter) gates(it *item) {
 		l.time("expires", s.Expires)
 		l.close()
 	}
-	if o := it.override; o != nil {
+	if o := x.override; o != nil {
 		l.open("override")
 		l.text("kind", o.Kind)
 		l.text("name", f.name(o.Name))
@@ -85,7 +84,7 @@ func (f *formatter) gates(it *item) {
 		l.time("expires", o.Expires)
 		l.close()
 	}
-	if h := it.hold; h != nil {
+	if h := x.hold; h != nil {
 		l.open("hold")
 		l.text("kind", h.Kind)
 		l.text("name", h.Name)

@@ -2,63 +2,61 @@ package journal
 
 import (
 	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
 	"github.com/rcptgate/rcptgate/policy"
 	"github.com/rcptgate/rcptgate/verify"
-	"github.com/rcptgate/rcptgate/verify/reply"
 )
 
 // item is an entry as it comes: the values, which others do not change any more. What they look
 // like is nothing that mail should wait for. Every field is set each time: an item is written where
-// an older one was.
+// an older one was. It is small, because ten thousand of them are kept: what many entries have in
+// common is pointed at.
 type item struct {
-	at          time.Time
-	session, id string
-	door        string
-	addr        netip.Addr // of the client, as are:
-	name, helo  string
-	login       string
-	sender      esmtp.Address
-	reply       esmtp.Reply
+	at      int64    // Unix time in ms
+	message *Message // of the end of a message
+	*origin
 
 	recipient      esmtp.Address
+	reply          esmtp.Reply
 	action, shadow policy.Action
 	rule, ref      string
+	elapsed        int64 // ms
+	extra          *extra
+	relayed        bool
+
+	result answer // if the verifier was asked
+}
+
+// extra is what few entries have.
+type extra struct {
 	shadowReply    esmtp.Reply
 	marks, headers []string
 	suppression    *Suppression
 	override       *Override
 	hold           *Hold
-	relayed        bool
-	asked          bool   // the verifier was asked:
-	result         answer // zero if it was not
-	elapsed        time.Duration
-	message        *Message
 }
 
 // answer is what is told of a verify.Result.
 type answer struct {
-	verdict                    verify.Verdict
-	reason                     verify.Reason
-	confidence, deliverability float64
-	provider, mx               string
-	stage                      reply.Stage
+	*said // nil: the verifier was not asked
+
+	confidence, deliverability uint16 // of tenThousand
+	cached                     bool
 	reply                      esmtp.Reply
-	label                      reply.Label
-	catchAll, proof, cached    bool
-	checked, delivered         time.Time
-	retryAfter                 time.Duration
+	checked, delivered         int64 // Unix times in ms
+	retryAfter                 int64 // seconds
 	domain                     *verify.DomainReport
 }
 
-func (a *answer) of(r *verify.Result) {
-	a.verdict, a.reason = r.Verdict, r.Reason
-	a.confidence, a.deliverability = r.Confidence, r.Deliverability
-	a.provider, a.mx, a.stage, a.reply, a.label = r.Provider, r.MX, r.Stage, r.Reply, r.Label
-	a.catchAll, a.proof, a.cached = r.CatchAll, r.Proof, r.Cached
-	a.checked, a.delivered, a.retryAfter, a.domain = r.Checked, r.Delivered, r.RetryAfter, r.Domain
+func (a *answer) of(s *said, r *verify.Result) {
+	a.said = s
+	a.confidence, a.deliverability = shareOf(r.Confidence), shareOf(r.Deliverability)
+	a.cached, a.reply, a.domain = r.Cached, r.Reply, r.Domain
+	a.checked, a.delivered = r.Checked.UnixMilli(), r.Delivered.UnixMilli()
+	a.retryAfter = int64(r.RetryAfter / time.Second)
 }
 
 // actionOf is what the client was told, where no rule decided.
@@ -72,39 +70,43 @@ func actionOf(r esmtp.Reply) policy.Action {
 	return policy.Defer
 }
 
-func (it *item) of(tx *policy.Transaction) {
-	it.session, it.id, it.door = tx.Session, tx.ID, tx.Door
-	c := &tx.Client
-	it.addr, it.name, it.helo, it.login = c.Addr, c.Name, c.Helo, c.Login
-	it.sender = tx.Mail.From
-	if it.door == "" {
-		it.door = policy.DoorSMTP
-	}
-}
-
-func (it *item) decision(d *policy.Decision) {
-	it.message = nil
-	it.recipient, it.action, it.shadow = d.Recipient, d.Action, d.Shadow
+// decision sets everything.
+func (it *item) decision(
+	c *common, at time.Time, tx *policy.Transaction, d *policy.Decision, reply esmtp.Reply,
+	relayed bool,
+) {
+	it.at, it.message, it.origin = at.UnixMilli(), nil, c.origin(tx)
+	it.recipient, it.reply, it.relayed = d.Recipient, reply, relayed
+	it.action, it.shadow = d.Action, d.Shadow
 	if it.action == policy.Continue {
-		it.action = actionOf(it.reply)
+		it.action = actionOf(reply)
 	}
-	it.rule, it.ref, it.shadowReply = d.Rule, d.Ref, d.ShadowReply
-	it.marks, it.headers, it.elapsed = d.Marks, d.Headers, d.Elapsed
-	it.gates(d)
+	it.rule, it.ref, it.elapsed = d.Rule, d.Ref, d.Elapsed.Milliseconds()
+	it.extra = extraOf(d)
 	if d.Result != nil {
-		it.asked = true
-		it.result.of(d.Result)
-	} else if it.asked {
-		it.asked, it.result = false, answer{}
+		it.result.of(c.said(d.Result), d.Result)
+	} else if it.result.said != nil {
+		it.result = answer{}
 	}
 }
 
 // end is what decision is for a recipient.
-func (it *item) end(m *Message) {
-	*it = item{at: it.at, reply: m.Reply, ref: m.Ref, message: m}
+func (it *item) end(c *common, at time.Time, tx *policy.Transaction, m *Message) {
+	*it = item{at: at.UnixMilli(), origin: c.origin(tx), reply: m.Reply, ref: m.Ref, message: m}
 	if !m.Reply.IsZero() {
 		it.action = actionOf(m.Reply)
 	}
+}
+
+// extraOf copies what few decisions have; nil: nothing.
+func extraOf(d *policy.Decision) *extra {
+	if d.Shadow == policy.Continue && d.Marks == nil && d.Headers == nil && d.Suppression == nil &&
+		d.Override == nil && d.Hold == nil {
+		return nil
+	}
+	x := &extra{shadowReply: d.ShadowReply, marks: d.Marks, headers: d.Headers}
+	x.gates(d)
+	return x
 }
 
 // decided is the action that the rules chose.
@@ -128,12 +130,17 @@ type formatter struct {
 	redactor
 	form *form // of the redactor
 	room []byte
+
+	// What the line of the last origin had of it.
+	last *origin
+	has  []byte
 }
 
 // in has lines written in a form from now on.
 func (f *formatter) in(how *form) {
 	if f.form != how {
 		f.form, f.redactor = how, redactor{mode: how.mode, secret: how.secret}
+		f.last = nil
 	}
 }
 
@@ -141,18 +148,14 @@ func (f *formatter) in(how *form) {
 func (f *formatter) format(it *item) []byte {
 	l := &f.line
 	l.b = append(l.b[:0], `{"v":1`...)
-	l.time("time", it.at)
+	l.ms("time", it.at)
 	kind := KindRecipient
 	if it.message != nil {
 		kind = KindMessage
 	}
 	l.text("kind", string(kind))
 	f.about(it.recipient, it.sender)
-	l.text("door", it.door)
-	l.text("session", it.session)
-	l.text("transaction", it.id)
-	f.client(it)
-	f.address("sender", it.sender)
+	f.from(it.origin)
 	if it.message != nil {
 		f.message(it)
 	} else {
@@ -162,15 +165,26 @@ func (f *formatter) format(it *item) []byte {
 	return l.b
 }
 
-func (f *formatter) client(it *item) {
+// from writes what all lines of a transaction have, which mostly follow each other.
+func (f *formatter) from(o *origin) {
 	l := &f.line
-	if it.addr.IsValid() {
-		var room [len("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")]byte
-		l.octets("client", netip.Addr.AppendTo(it.addr.Unmap().WithZone(""), room[:0]))
+	if f.last == o {
+		l.b = append(l.b, f.has...)
+		return
 	}
-	l.text("client_name", it.name)
-	l.text("helo", it.helo)
-	l.text("login", f.login(it.login))
+	before := len(l.b)
+	l.text("door", o.door)
+	l.text("session", o.session)
+	l.text("transaction", o.id)
+	if o.addr.IsValid() {
+		var room [len("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")]byte
+		l.octets("client", netip.Addr.AppendTo(o.addr.Unmap().WithZone(""), room[:0]))
+	}
+	l.text("client_name", o.name)
+	l.text("helo", o.helo)
+	l.text("login", f.login(o.login))
+	f.address("sender", o.sender)
+	f.last, f.has = o, append(f.has[:0], l.b[before:]...)
 }
 
 func (f *formatter) address(key string, a esmtp.Address) {
@@ -180,9 +194,18 @@ func (f *formatter) address(key string, a esmtp.Address) {
 
 // reply is a reply of anybody, without the addresses that the entry is about.
 func (f *formatter) reply(key string, r esmtp.Reply) {
-	if !r.IsZero() {
-		f.line.text(key, f.words(r.String()))
+	if r.IsZero() {
+		return
 	}
+	if len(r.Lines) == 1 && r.Lines[0] != "" && len(r.Lines[0]) < maxShort && isPlain(r.Lines[0]) {
+		f.room = strconv.AppendInt(f.room[:0], int64(r.Code), 10) // as Reply.String
+		f.room = append(append(f.room, ' '), r.Lines[0]...)
+		if f.leaves(f.room) {
+			f.line.plain(key, f.room)
+			return
+		}
+	}
+	f.line.text(key, f.words(r.String()))
 }
 
 func (f *formatter) decision(it *item) {
@@ -197,15 +220,20 @@ func (f *formatter) decision(it *item) {
 	l.text("rule", it.rule)
 	l.text("ref", it.ref)
 	f.reply("reply", it.reply)
-	f.reply("shadow_reply", it.shadowReply)
+	x := it.extra
+	if x != nil {
+		f.reply("shadow_reply", x.shadowReply)
+	}
 	l.flag("relayed", it.relayed)
-	f.list("marks", it.marks, maxMarks, maxName)
-	f.list("headers", it.headers, maxHeader, maxText)
-	f.gates(it)
-	if it.asked {
+	if x != nil {
+		f.list("marks", x.marks, maxMarks, maxName)
+		f.list("headers", x.headers, maxHeader, maxText)
+		f.gates(x)
+	}
+	if it.result.said != nil {
 		f.result(&it.result)
 	}
-	l.number("wait_ms", it.elapsed.Milliseconds())
+	l.number("wait_ms", it.elapsed)
 }
 
 // list writes at most n texts.
@@ -243,12 +271,12 @@ func (f *formatter) result(r *answer) {
 	l.text("label", string(r.label))
 	l.flag("catch_all", r.catchAll)
 	l.flag("cached", r.cached)
-	l.time("checked", r.checked)
-	l.time("delivered", r.delivered)
-	l.number("retry_after_s", int64(r.retryAfter/time.Second))
+	l.ms("checked", r.checked)
+	l.ms("delivered", r.delivered)
+	l.number("retry_after_s", r.retryAfter)
 	if d := r.domain; d != nil {
 		l.open("domain")
-		l.share("accepts_all", d.AcceptsAll)
+		l.share("accepts_all", shareOf(d.AcceptsAll))
 		l.number("accepted", int64(d.Accepted))
 		l.number("tries", int64(d.Tries))
 		l.number("invented", int64(d.Invented))

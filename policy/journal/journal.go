@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -33,6 +34,7 @@ type Journal struct {
 	waiting int      // items that are pending
 	form    *form    // of new blocks
 	free    []*block // for pending
+	common  common
 	closed  bool
 
 	delay *time.Timer // until what is pending is gathered
@@ -67,6 +69,7 @@ func Open(cfg Config, log *slog.Logger) (*Journal, error) {
 	j := &Journal{
 		log: log, delay: time.NewTimer(gatherDelay), stop: make(chan struct{}),
 		done: make(chan struct{}), tails: make(map[*Tail]struct{}),
+		common: common{seed: maphash.MakeSeed()},
 	}
 	j.delay.Stop()
 	if err := j.Reconfigure(cfg); err != nil {
@@ -156,10 +159,7 @@ func (j *Journal) Decision(
 	if b == nil {
 		return
 	}
-	it := &b.items[i]
-	it.at, it.reply, it.relayed = now, reply, relayed
-	it.of(tx)
-	it.decision(d)
+	b.items[i].decision(&j.common, now, tx, d, reply, relayed)
 	j.end(b, i)
 }
 
@@ -173,10 +173,7 @@ func (j *Journal) Message(tx *policy.Transaction, m *Message) {
 	if b == nil {
 		return
 	}
-	it := &b.items[i]
-	it.at = now
-	it.end(m)
-	it.of(tx)
+	b.items[i].end(&j.common, now, tx, m)
 	j.end(b, i)
 }
 

@@ -23,8 +23,7 @@ const (
 type lineWriter struct {
 	b       []byte
 	scratch []byte
-	second  int64 // of stamp
-	stamp   [len("2006-01-02T15:04:05")]byte
+	days    days
 }
 
 func (l *lineWriter) key(name string) {
@@ -65,6 +64,12 @@ func (l *lineWriter) value(s string, limit int) {
 	l.quote(l.scratch, limit)
 }
 
+// plain is octets for what isPlain and short enough.
+func (l *lineWriter) plain(name string, value []byte) {
+	l.key(name)
+	l.b = append(append(append(l.b, '"'), value...), '"')
+}
+
 // quote writes what is printable UTF-8 as a JSON string, cut.
 func (l *lineWriter) quote(s []byte, limit int) {
 	if len(s) > limit {
@@ -74,13 +79,14 @@ func (l *lineWriter) quote(s []byte, limit int) {
 		s = s[:limit]
 	}
 	l.b = append(l.b, '"')
-	for _, c := range s {
+	from := 0
+	for i, c := range s {
 		if c == '"' || c == '\\' {
-			l.b = append(l.b, '\\')
+			l.b = append(append(l.b, s[from:i]...), '\\')
+			from = i
 		}
-		l.b = append(l.b, c)
 	}
-	l.b = append(l.b, '"')
+	l.b = append(append(l.b, s[from:]...), '"')
 }
 
 // isPlain reports whether s stands for itself in a JSON string and needs no escape for people.
@@ -100,17 +106,32 @@ func (l *lineWriter) number(name string, n int64) {
 	}
 }
 
-// share writes a number between 0 and 1, to four digits.
-func (l *lineWriter) share(name string, f float64) {
-	ten := int64(f*10000 + 0.5)
-	if ten <= 0 || ten > 10000 {
-		if ten <= 0 {
-			return
-		}
-		ten = 10000
+// tenThousand is the unit of shares.
+const tenThousand = 10_000
+
+// shareOf is a number between 0 and 1, to four digits.
+func shareOf(f float64) uint16 {
+	if !(f > 0) { // what is no number, too
+		return 0
+	}
+	return uint16(min(f*tenThousand+0.5, tenThousand))
+}
+
+// share writes a share, unless it is 0.
+func (l *lineWriter) share(name string, share uint16) {
+	if share == 0 {
+		return
 	}
 	l.key(name)
-	l.b = strconv.AppendFloat(l.b, float64(ten)/10000, 'f', -1, 64)
+	if share >= tenThousand {
+		l.b = append(l.b, '1')
+		return
+	}
+	l.b = append(l.b, "0."...)
+	for unit := uint16(tenThousand / 10); share > 0; unit /= 10 {
+		l.b = append(l.b, digits[share/unit])
+		share %= unit
+	}
 }
 
 func (l *lineWriter) flag(name string, set bool) {
@@ -120,24 +141,52 @@ func (l *lineWriter) flag(name string, set bool) {
 	}
 }
 
+// The Unix times in ms of the first moment of year 1, which is the zero time, and of year 10000.
+const (
+	zeroTime  = -62_135_596_800_000
+	afterTime = 253_402_300_800_000
+)
+
 // time writes a time in UTC to the millisecond, RFC 3339, unless it is zero or beyond what that can
 // say.
-func (l *lineWriter) time(name string, t time.Time) {
-	t = t.UTC()
-	if t.IsZero() || t.Year() < 1 || t.Year() > 9999 {
+func (l *lineWriter) time(name string, t time.Time) { l.ms(name, t.UnixMilli()) }
+
+// ms is time for a Unix time in ms.
+func (l *lineWriter) ms(name string, at int64) {
+	if at <= zeroTime || at >= afterTime {
 		return
 	}
 	l.key(name)
-	if l.second != t.Unix() || l.stamp[0] == 0 {
-		l.second = t.Unix()
-		t.AppendFormat(l.stamp[:0], "2006-01-02T15:04:05")
+	const msOfDay = 24 * 60 * 60 * 1000
+	day, rest := at/msOfDay, at%msOfDay
+	if rest < 0 {
+		day, rest = day-1, rest+msOfDay
 	}
-	l.b = append(append(append(l.b, '"'), l.stamp[:]...), '.')
-	ms := t.Nanosecond() / int(time.Millisecond)
-	for _, unit := range [...]int{100, 10, 1} {
-		l.b = append(l.b, "0123456789"[ms/unit%10])
+	l.b = append(append(append(l.b, '"'), l.days.of(day)...), 'T')
+	ms := int(rest)
+	l.b = append(twoDigits(l.b, ms/3_600_000), ':')
+	l.b = append(twoDigits(l.b, ms/60_000%60), ':')
+	l.b = append(twoDigits(l.b, ms/1000%60), '.', digits[ms/100%10])
+	l.b = append(twoDigits(l.b, ms%100), 'Z', '"')
+}
+
+const digits = "0123456789"
+
+func twoDigits(dst []byte, n int) []byte { return append(dst, digits[n/10], digits[n%10]) }
+
+// days are the dates of the last days: most entries are about a few.
+type days [4]struct {
+	day  int64 // since 1970
+	text [len("2006-01-02")]byte
+}
+
+func (d *days) of(day int64) []byte {
+	known := &d[day&3]
+	if known.day != day || known.text[0] == 0 {
+		known.day = day
+		time.Unix(day*24*60*60, 0).UTC().AppendFormat(known.text[:0], time.DateOnly)
 	}
-	l.b = append(l.b, 'Z', '"')
+	return known.text[:]
 }
 
 func (l *lineWriter) open(name string) {

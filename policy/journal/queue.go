@@ -36,7 +36,7 @@ func (j *Journal) nextBlock() *block {
 // end is for the item that begin gave.
 func (j *Journal) end(b *block, i int) {
 	it := &b.items[i]
-	b.marks[i] = mark{at: it.at.UnixMilli(), octets: it.size(), refused: it.refused()}
+	b.marks[i] = mark{at: it.at, octets: it.size(), refused: it.refused()}
 	first := j.waiting == 1
 	j.in.Unlock()
 	if first {

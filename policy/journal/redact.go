@@ -44,7 +44,8 @@ func (r *redactor) appendAddress(dst []byte, a esmtp.Address) []byte {
 	}
 	switch r.mode {
 	case RedactLocal:
-		return append(dst, a.Redacted()...)
+		_, n := utf8.DecodeRuneInString(a.Local())
+		dst = append(esmtp.AppendEscaped(dst, a.Local()[:n], true), "…"...) // as Address.Redacted
 	case RedactHash:
 		dst = r.appendHash(dst, a.Key())
 	default:
@@ -121,17 +122,43 @@ func (r *redactor) keyed(s string) string {
 }
 
 // about sets whose local parts words takes out.
-func (r *redactor) about(addresses ...esmtp.Address) {
+func (r *redactor) about(recipient, sender esmtp.Address) {
 	r.locals = r.locals[:0]
-	if r.mode == RedactOff {
+	if r.mode != RedactOff {
+		r.local(recipient)
+		r.local(sender)
+	}
+}
+
+func (r *redactor) local(a esmtp.Address) {
+	if a.Local() == "" {
 		return
 	}
-	for _, a := range addresses {
-		if local := a.Local(); local != "" {
-			r.scratch = esmtp.AppendEscaped(r.scratch[:0], local, true)
-			r.locals = append(r.locals, appendLower(nil, string(r.scratch)))
+	r.scratch = esmtp.AppendEscaped(r.scratch[:0], a.Local(), true)
+	n := len(r.locals)
+	if n < cap(r.locals) {
+		r.locals = r.locals[:n+1] // and what was there is room
+	} else {
+		r.locals = append(r.locals, nil)
+	}
+	r.locals[n] = appendLower(r.locals[n][:0], r.scratch)
+}
+
+// leaves reports whether words surely leaves a text as it is.
+func (r *redactor) leaves(text []byte) bool {
+	if r.mode == RedactOff {
+		return true
+	}
+	r.folded = appendLower(r.folded[:0], text)
+	if looksLikeAddress(r.folded) {
+		return false
+	}
+	for _, local := range r.locals {
+		if bytes.IndexByte(local, ' ') >= 0 || bytes.Contains(r.folded, local) {
+			return false
 		}
 	}
+	return true
 }
 
 // words takes out of a text what may tell a mailbox: everything that looks like an address, and
@@ -140,6 +167,15 @@ func (r *redactor) words(text string) string {
 	if r.mode == RedactOff || text == "" {
 		return text
 	}
+	r.scratch = append(r.scratch[:0], text...)
+	if r.leaves(r.scratch) {
+		return text
+	}
+	return r.cut(text)
+}
+
+// cut is words for a text that may tell.
+func (r *redactor) cut(text string) string {
 	out, changed := r.scratch[:0], false
 	for rest, more := text, true; more; {
 		var word string
@@ -176,11 +212,11 @@ func (r *redactor) tells(word []byte) (tells, all bool) {
 	return tells || looksLikeAddress(word), false
 }
 
-func appendLower(dst []byte, s string) []byte {
+func appendLower[T string | []byte](dst []byte, s T) []byte {
 	for i := range len(s) {
 		c := s[i]
 		if c >= utf8.RuneSelf {
-			return append(dst[:0], strings.ToLower(s)...)
+			return append(dst[:0], strings.ToLower(string(s))...)
 		}
 		if c >= 'A' && c <= 'Z' {
 			c += 'a' - 'A'

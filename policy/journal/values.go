@@ -6,7 +6,7 @@ import (
 	"unsafe"
 )
 
-// blockItems is how many items a block has: 42 KiB.
+// blockItems is how many items a block has: 20 KiB.
 const blockItems = 64
 
 // freeBlocks is how many blocks stay for what comes, of those that have been used.
@@ -121,40 +121,44 @@ func (v *values) closeView() { v.views-- }
 
 // size is about what an item takes in memory, in octets: with all texts, though it may share them.
 func (it *item) size() int32 {
-	n := int(unsafe.Sizeof(item{})) + len(it.session) + len(it.id) + len(it.name) + len(it.helo) +
-		len(it.login) + 2*len(it.sender.Domain()) + len(it.sender.Local()) +
+	n := int(unsafe.Sizeof(item{})+unsafe.Sizeof(origin{})) + it.octets +
 		2*len(it.recipient.Domain()) + len(it.recipient.Local()) + len(it.ref)
-	n += textsSize(it.reply.Lines) + textsSize(it.shadowReply.Lines) + textsSize(it.marks) +
-		textsSize(it.headers)
-	if it.asked {
-		n += len(it.result.mx) + textsSize(it.result.reply.Lines)
-		if it.result.domain != nil {
-			n += int(unsafe.Sizeof(*it.result.domain))
+	n += textsSize(it.reply.Lines)
+	if r := &it.result; r.said != nil {
+		n += len(r.mx) + textsSize(r.reply.Lines)
+		if r.domain != nil {
+			n += int(unsafe.Sizeof(*r.domain))
 		}
 	}
-	if it.suppression != nil || it.override != nil || it.hold != nil || it.message != nil {
-		n += it.rareSize()
+	if it.extra != nil {
+		n += it.extra.size()
+	}
+	if it.message != nil {
+		n += it.message.size()
 	}
 	return int32(min(n, 1<<30)) //nolint:gosec // it is bounded
 }
 
-// rareSize is the part of size that few items have.
-func (it *item) rareSize() (n int) {
-	if s := it.suppression; s != nil {
+func (x *extra) size() int {
+	n := int(unsafe.Sizeof(*x)) + textsSize(x.shadowReply.Lines) + textsSize(x.marks) +
+		textsSize(x.headers)
+	if s := x.suppression; s != nil {
 		n += int(unsafe.Sizeof(*s)) + len(s.Address) + len(s.Evidence) + len(s.Source) + len(s.Scope)
 	}
-	if o := it.override; o != nil {
+	if o := x.override; o != nil {
 		n += int(unsafe.Sizeof(*o)) + len(o.Name) + len(o.Note)
 	}
-	if h := it.hold; h != nil {
+	if h := x.hold; h != nil {
 		n += int(unsafe.Sizeof(*h)) + len(h.Name) + len(h.Key) + len(h.Detail)
 	}
-	if m := it.message; m != nil {
-		n += int(unsafe.Sizeof(*m)) + len(m.Error) + len(m.QueueID) + len(m.FromDomain)
-		for i := range m.Findings {
-			f := &m.Findings[i]
-			n += int(unsafe.Sizeof(*f)) + len(f.Detail) + textsSize(f.Reply.Lines)
-		}
+	return n
+}
+
+func (m *Message) size() int {
+	n := int(unsafe.Sizeof(*m)) + len(m.Error) + len(m.QueueID) + len(m.FromDomain)
+	for i := range m.Findings {
+		f := &m.Findings[i]
+		n += int(unsafe.Sizeof(*f)) + len(f.Detail) + textsSize(f.Reply.Lines)
 	}
 	return n
 }

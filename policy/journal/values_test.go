@@ -18,22 +18,24 @@ func TestReuse(t *testing.T) {
 	full.Hold, full.Override = held(t).Hold, overridden(t, register.AllowProvider, "google").Override
 	full.Shadow, full.ShadowReply, full.Elapsed = policy.Reject, reply452, time.Second
 	bare := &policy.Decision{Recipient: address(t, "anna@example.com"), Action: policy.Accept}
+	c := newCommon()
 	dirty := func() *item {
-		it := itemOf(tx, full, reply452, true)
+		it := new(item)
+		it.decision(c, at, tx, full, reply452, true)
 		it.message = &Message{Outcome: "passed"}
 		return it
 	}
-	got, want := dirty(), itemOf(&policy.Transaction{}, bare, ok250, false)
-	got.reply, got.relayed = ok250, false // as Journal.Decision does
-	got.of(&policy.Transaction{})
-	got.decision(bare)
+	other := &policy.Transaction{}
+	got, want := dirty(), new(item)
+	got.decision(c, at, other, bare, ok250, false)
+	want.decision(c, at, other, bare, ok250, false)
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("a decision: %+v, want %+v", got, want)
 	}
 	m := &Message{Outcome: "refused", Reply: reply452, Ref: "AAAA2222"}
-	got, want = dirty(), &item{at: at}
-	got.end(m)
-	want.end(m)
+	got, want = dirty(), new(item)
+	got.end(c, at, other, m)
+	want.end(c, at, other, m)
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("a message: %+v, want %+v", got, want)
 	}

@@ -35,7 +35,7 @@ func (it *item) bounce(source string) []byte {
 		kind = "hard"
 	}
 	l.text("type", kind)
-	l.time("created_at", it.at)
+	l.ms("created_at", it.at)
 	l.open("meta")
 	l.text("ref", it.ref)
 	l.text("rule", it.rule)
@@ -43,8 +43,10 @@ func (it *item) bounce(source string) []byte {
 	f.address("sender", it.sender)
 	l.text("session", it.session)
 	l.text("transaction", it.id)
-	f.gates(it)
-	if it.asked {
+	if it.extra != nil {
+		f.gates(it.extra)
+	}
+	if it.result.said != nil {
 		f.result(&it.result)
 	}
 	l.close()
@@ -58,10 +60,10 @@ func (it *item) proven() bool {
 	if it.action != policy.Reject || it.relayed {
 		return false
 	}
-	if it.suppression != nil && it.suppression.Reason == hardBounce {
+	if x := it.extra; x != nil && x.suppression != nil && x.suppression.Reason == hardBounce {
 		return true
 	}
-	return it.asked && it.result.proof && it.result.verdict == verify.Undeliverable
+	return it.result.said != nil && it.result.proof && it.result.verdict == verify.Undeliverable
 }
 
 // work sends bounces until the queue is closed and empty.

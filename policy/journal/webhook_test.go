@@ -159,7 +159,9 @@ func TestWebhook(t *testing.T) {
 // TestWebhookDeferred: without Deferred only refusals for good are told.
 func TestWebhookDeferred(t *testing.T) {
 	w := &webhook{queue: make(chan bounce, 1)}
-	it := &item{recipient: address(t, "bob@example.net"), action: policy.Defer, reply: reply452}
+	it := itemOf(transaction(t), &policy.Decision{
+		Recipient: address(t, "bob@example.net"), Action: policy.Defer,
+	}, reply452, false)
 	if w.offer(it); len(w.queue) != 0 {
 		t.Error("a recipient refused for now is told")
 	}
