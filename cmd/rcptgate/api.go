@@ -25,6 +25,7 @@ type control struct {
 
 // buildAPI makes the API and opens the control socket. It comes after all parts are there.
 func (s *service) buildAPI(ctx context.Context) error {
+	s.history = web.NewHistory(s.metrics)
 	api := web.NewAPI(s.apiParts, s.log)
 	s.web.Mount(api)
 	if err := s.web.MountDashboard(); err != nil {
@@ -72,6 +73,8 @@ func (s *service) apiParts() web.Parts {
 	v := func() *verify.Verifier { return s.gate.parts().verification.verifier }
 	return web.Parts{
 		Register: k.register, Senders: k.senders, Journal: k.journal, Status: s.status,
+		Metrics: s.metrics, History: s.history, Config: s.configuration,
+		Providers: func() []web.Provider { return providerStates(s.gate.parts().verification) },
 		Memory: web.Memory{
 			Address: func(a esmtp.Address) error { v().Forget(a); return nil },
 			Domain:  func(domain string) error { v().ForgetDomain(domain); return nil },
@@ -88,7 +91,8 @@ func (s *service) status() web.Status {
 	return web.Status{
 		Version: build.Version, Commit: build.Commit, Started: s.started, Config: cfg.Name(),
 		Loaded: since, Mode: cfg.Verify.Mode, Policy: cfg.Policy.Mode, Preset: cfg.Policy.Preset,
-		Checks: s.checks(),
+		Checks: s.checks(), Connections: s.gate.server.Open(), Relay: relayStates(s.gate.parts()),
+		Own: s.ownAnswer(), Files: fileLimit(),
 	}
 }
 

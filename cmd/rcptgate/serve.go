@@ -57,6 +57,7 @@ type service struct {
 	metrics *web.Metrics
 	web     *web.Server
 	control control
+	history *web.History
 	gate    *gate
 	started time.Time
 	sockets sockets
@@ -89,6 +90,7 @@ func serve(
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.running.Go(func() { collect(ctx) })
+	s.running.Go(func() { s.history.Run(ctx) })
 	for _, place := range places(cfg) {
 		s.start(ctx, s.sockets[place])
 	}

@@ -22,6 +22,12 @@ type Parts struct {
 	Archive *journal.Archive
 	Memory  Memory
 	Status  func() Status // nil: no gate runs
+
+	Metrics *Metrics
+	History *History
+	// Providers lists all that have a profile, and "other", without their counts.
+	Providers func() []Provider
+	Config    func() Configuration
 }
 
 // Memory is what the verifier knows, to be forgotten. A nil function cannot be done.
@@ -82,6 +88,10 @@ type endpoint struct {
 func endpoints() []endpoint {
 	return []endpoint{
 		{"GET", "/v1/status", ScopeRead, (*call).status},
+		{"GET", "/v1/history", ScopeRead, (*call).history},
+		{"POST", "/v1/history", ScopeRead, (*call).history},
+		{"GET", "/v1/providers", ScopeRead, (*call).providers},
+		{"GET", "/v1/config", ScopeRead, (*call).config},
 		{"POST", "/v1/suppressions", ScopeWrite, (*call).suppress},
 		{"POST", "/v1/suppressions/search", ScopeRead, (*call).searchSuppressions},
 		{"POST", "/v1/suppressions/remove", ScopeWrite, (*call).unsuppress},

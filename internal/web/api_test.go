@@ -30,7 +30,7 @@ func TestAccess(t *testing.T) {
 	o.refused(o.send("GET", "/v1/status", "", nil, "Authorization", "Basic "+readToken), 401, "", "no token", "")
 	o.refused(o.send("GET", "/v1/nothing", "", nil), 401, "", "no token", "")
 	o.over = readToken
-	o.refused(o.send("GET", "/v1/nothing", "", nil), 404, "", "no such endpoint", "GET /v1/status, POST")
+	o.refused(o.send("GET", "/v1/nothing", "", nil), 404, "", "no such endpoint", "GET /v1/status, GET")
 
 	change, look := `{"address": "bob@example.com"}`, `{}`
 	for _, test := range []struct {
@@ -142,6 +142,7 @@ func TestProblems(t *testing.T) {
 		{"POST", "/v1/decisions/search", jsonKind, `{"since": "1h", "from": "2026-01-01T00:00:00Z"}`, 400, "since", "in from, too", ""},
 		{"POST", "/v1/decisions/stream", jsonKind, `{"action": "x"}`, 400, "", "unknown action", ""},
 		{"GET", "/v1/decisions/NOSUCH77", "", "", 404, "", "no decision has the reference NOSUCH77", "policy.journal.path"},
+		{"POST", "/v1/history", jsonKind, `{"points": -1}`, 400, "points", "negative", "number of minutes"},
 		{"POST", "/v1/report", jsonKind, `{"since": "soon"}`, 400, "", "no time span", ""},
 		{"POST", "/v1/senders/search", jsonKind, `{"state": "bad"}`, 400, "state", "bad is none", "throttle"},
 		{"POST", "/v1/senders/release", jsonKind, `{}`, 400, "key", "there is none", "login"},
@@ -160,6 +161,10 @@ func TestNoParts(t *testing.T) {
 	o.parts = web.Parts{}
 	for path, want := range map[string]string{
 		"GET /v1/status":               "gate that runs",
+		"GET /v1/history":              "gate that runs",
+		"POST /v1/history":             "gate that runs",
+		"GET /v1/providers":            "gate that runs",
+		"GET /v1/config":               "gate that runs",
 		"POST /v1/suppressions":        "suppression list",
 		"POST /v1/suppressions/search": "suppression list",
 		"POST /v1/suppressions/remove": "suppression list",
@@ -233,6 +238,8 @@ func TestStatus(t *testing.T) {
 	o.ask("GET", "/v1/status", "", &s)
 	if !s.Ready || s.State != "degraded" || len(s.Checks) != 1 || s.Checks[0].State != "degraded" ||
 		s.Config != "gate.toml" || s.Mode != "active" || s.Preset != "cautious" || s.Version != "v1" ||
+		s.Connections != 3 || len(s.Relay) != 1 || s.Relay[0].Error != "refused" || s.Files.Limit != 1024 ||
+		len(s.Own.Addresses) != 1 || s.Own.Findings[0].Fix != "ask why" ||
 		s.Suppressions[register.Manual] != 1 || s.Overrides != 1 || len(s.Senders) != 4 || s.Journal == nil {
 		t.Errorf("%+v", s)
 	}

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rcptgate/rcptgate/internal/durable"
 	"github.com/rcptgate/rcptgate/internal/esmtp"
@@ -93,8 +94,29 @@ func newOffice(tb testing.TB) *office {
 	o.parts.Status = func() web.Status {
 		return web.Status{
 			Version: "v1", Config: "gate.toml", Mode: "active", Policy: "enforce", Preset: "cautious",
-			Checks: []web.Check{{Part: "relay", State: web.Degraded, Detail: "slow"}},
+			Checks: []web.Check{{Part: "relay", State: web.Degraded, Detail: "slow"}}, Connections: 3,
+			Relay: []web.RelayState{{Address: "127.0.0.1:26", State: "down", Sessions: 2, Error: "refused"}},
+			Own: web.OwnState{
+				Addresses: []string{"192.0.2.1"}, Findings: []web.OwnFinding{{
+					Kind: "dnsbl", Severity: "warning", Subject: "192.0.2.1", What: "it is listed", Fix: "ask why",
+				}},
+			},
+			Files: web.FileLimit{Open: 9, Limit: 1024},
 		}
+	}
+	if o.parts.Metrics, err = web.NewMetrics(web.Build{}, web.Sources{}); err != nil {
+		tb.Fatal(err)
+	}
+	o.parts.History = web.NewHistory(o.parts.Metrics)
+	o.parts.Providers = func() []web.Provider {
+		return []web.Provider{
+			{Name: "google", Title: "Google", Trust: "good", State: web.ProviderOK, Limit: "2"},
+			{Name: "other", Title: "others", Trust: "so so", State: web.ProviderOK, Limit: "2"},
+			{Name: "yahoo", Title: "Yahoo", Trust: "none", State: web.ProviderOK, Limit: "1"},
+		}
+	}
+	o.parts.Config = func() web.Configuration {
+		return web.Configuration{File: "gate.toml", Loaded: time.Now(), TOML: "[proxy]\n"}
 	}
 	o.serve(logger)
 	tb.Cleanup(func() {
@@ -114,11 +136,7 @@ func newOffice(tb testing.TB) *office {
 func (o *office) serve(log *slog.Logger) {
 	o.t.Helper()
 	api := web.NewAPI(func() web.Parts { return o.parts }, log)
-	metrics, err := web.NewMetrics(web.Build{}, web.Sources{})
-	if err != nil {
-		o.t.Fatal(err)
-	}
-	o.web = web.New(metrics, func() []web.Check { return nil }, log)
+	o.web = web.New(o.parts.Metrics, func() []web.Check { return nil }, log)
 	o.web.Mount(api)
 	o.socket = web.NewControl(api, log)
 	path := filepath.Join(o.t.TempDir(), "control.sock")

@@ -17,6 +17,45 @@ type Status struct {
 	Policy          string    // policy.mode: "enforce" or "shadow"
 	Preset          string
 	Checks          []Check
+
+	Connections int // open client connections
+	Relay       []RelayState
+	Own         OwnState
+	Files       FileLimit
+}
+
+// RelayState is one server of the relay.
+type RelayState struct {
+	Address  string `json:"address"`
+	State    string `json:"state"` // "up", also before it was tried, or "down"
+	Sessions int    `json:"sessions"`
+	Idle     int    `json:"idle"` // of Sessions
+	// Since is when it came into this state, Error what was last wrong with it.
+	Since time.Time `json:"since,omitzero"`
+	Error string    `json:"error,omitempty"`
+}
+
+// OwnState is how the addresses are that probes leave from.
+type OwnState struct {
+	Addresses []string     `json:"addresses"`
+	Checked   time.Time    `json:"checked,omitzero"` // when DNS was last asked; zero: not yet, or never
+	Findings  []OwnFinding `json:"findings"`
+}
+
+// OwnFinding is something wrong with them.
+type OwnFinding struct {
+	Kind     string    `json:"kind"`
+	Severity string    `json:"severity"`
+	Subject  string    `json:"subject"`
+	What     string    `json:"what"`
+	Fix      string    `json:"fix"`
+	Since    time.Time `json:"since,omitzero"`
+}
+
+// FileLimit is how many files, sockets among them, the process has open and may have. 0: not known.
+type FileLimit struct {
+	Open  int    `json:"open"`
+	Limit uint64 `json:"limit"`
 }
 
 // StatusAnswer is Status in JSON, with counts of what is kept.
@@ -33,6 +72,11 @@ type StatusAnswer struct {
 	Mode    string    `json:"mode"`
 	Policy  string    `json:"policy"`
 	Preset  string    `json:"preset,omitempty"`
+
+	Connections int          `json:"connections"` // open, of clients
+	Relay       []RelayState `json:"relay"`
+	Own         OwnState     `json:"own_addresses"`
+	Files       FileLimit    `json:"files"`
 
 	Suppressions map[register.Reason]int    `json:"suppressions,omitempty"`
 	Suppressed   map[register.Reason]uint64 `json:"suppressed,omitempty"` // recipients, since the start
@@ -67,8 +111,11 @@ func (c *call) status() error {
 	answer := StatusAnswer{
 		Ready: state != Failed, State: state.String(), Checks: make([]PartState, len(s.Checks)),
 		Version: s.Version, Commit: s.Commit, Started: s.Started, Config: s.Config, Loaded: s.Loaded,
-		Mode: s.Mode, Policy: s.Policy, Preset: s.Preset,
+		Mode: s.Mode, Policy: s.Policy, Preset: s.Preset, Connections: s.Connections,
+		Relay: append([]RelayState{}, s.Relay...), Own: s.Own, Files: s.Files,
 	}
+	answer.Own.Addresses = append([]string{}, s.Own.Addresses...)
+	answer.Own.Findings = append([]OwnFinding{}, s.Own.Findings...)
 	for i, check := range s.Checks {
 		answer.Checks[i] = PartState{check.Part, check.State.String(), check.Detail}
 	}

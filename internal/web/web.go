@@ -25,6 +25,10 @@
 // Over the control socket (NewControl) it needs none: who may open the socket may do all of it.
 //
 //	GET  /v1/status               read   how the gate is: Status, and counts
+//	GET  /v1/history              read   what it did in each of the last 1440 minutes: HistoryAnswer;
+//	                                     with POST, of as many as HistoryRequest wants
+//	GET  /v1/providers            read   what mail providers tell us, and who is paused: Providers
+//	GET  /v1/config               read   the configuration in use: Configuration
 //	POST /v1/suppressions         write  add a suppression: AddSuppression
 //	POST /v1/suppressions/search  read   SearchSuppressions
 //	POST /v1/suppressions/remove  write  RemoveSuppressions
