@@ -182,11 +182,11 @@ func BenchmarkConnections(b *testing.B) {
 func BenchmarkRequest(b *testing.B) {
 	addr := listen(b, "tcp")
 	c := dial(b, "tcp", addr)
-	request := []byte(rcpt("1", recipient(1)))
+	requests := [][]byte{[]byte(rcpt("1", recipient(1))), []byte(rcpt("2", recipient(1)))}
 	b.ReportAllocs()
 	b.ResetTimer()
 	b.StartTimer()
-	for b.Loop() {
-		c.ask(request)
+	for i := 0; b.Loop(); i++ {
+		c.ask(requests[i%2]) // another message each time
 	}
 }

@@ -2,10 +2,8 @@ package policyd
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/netip"
-	"runtime/debug"
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
@@ -24,6 +22,8 @@ const (
 	maxAhead  = 100      // requests of a connection that wait for a verdict
 	maxOut    = 32 << 10 // octets of answers that are written together
 	maxFaults = 10       // faults of a connection that are logged
+	// maxLost is how many connections of clients that have gone may go on with what these asked.
+	maxLost = 100
 )
 
 // conn is one connection of a Postfix process. It belongs to one goroutine, serve.
@@ -38,6 +38,9 @@ type conn struct {
 	in  input
 	out []byte // answers
 
+	link *link // tells others when the client has gone
+	lost bool  // it takes no answers any more
+
 	cur    *transaction // the message that it was asked about last
 	queue  []*waiting   // requests without an answer, in order
 	faults int
@@ -47,7 +50,7 @@ type conn struct {
 	decision policy.Decision
 	result   verify.Result
 
-	ctx  context.Context // ends with the client
+	ctx  context.Context // ends the waits
 	gone context.CancelFunc
 
 	readUntil, writeUntil time.Time // the deadlines that are set; zero: unknown or none
@@ -57,14 +60,16 @@ type conn struct {
 
 // waiting is a request that has no answer yet.
 type waiting struct {
-	tx       *transaction
-	decision policy.Decision
-	result   verify.Result // of decision, where that took no wait
-	done     chan struct{} // closed when decision is set; nil: it is
-	ready    string        // the answer, if there is no decision
+	tx    *transaction
+	place int           // of tx.asked; -1: it is not remembered
+	q     *question     // nil: Postfix was told before, or there is nothing to decide
+	done  chan struct{} // closed when there is an answer; nil: there is
+	data  bool          // it asks about DATA
+	ready string        // the answer, if it asks about no message
 }
 
-// serve answers requests until the client closes, breaks a limit, or the server stops.
+// serve answers requests until the client closes, breaks a limit, or the server stops. What a client
+// that has gone did ask is decided all the same: see asked.
 func (c *conn) serve() {
 	defer c.close()
 	for {
@@ -72,7 +77,8 @@ func (c *conn) serve() {
 		c.reply()
 		switch {
 		case !c.flush():
-			return
+			c.ended, c.lost = true, true
+			c.left()
 		case more && len(c.queue) < maxAhead:
 		case len(c.queue) > 0:
 			c.await(c.queue[0].done)
@@ -82,13 +88,19 @@ func (c *conn) serve() {
 	}
 }
 
+// left notes that the client has gone.
+func (c *conn) left() {
+	if c.link.leave(); len(c.queue) > 0 && !c.srv.lose(c) {
+		c.gone()
+	}
+}
+
 func (c *conn) close() {
 	if p := recover(); p != nil { // a fault of ours costs one connection, not the gate
-		c.srv.log.Error("policy server", "session", c.id, "error", fmt.Sprint(p),
-			"stack", string(debug.Stack()))
-		c.srv.event("panic")
+		c.srv.panicked(c.id, p)
 	}
 	c.gone()
+	c.link.leave()
 	_ = c.raw.Close()
 	if c.cur != nil && c.cur.key != 0 {
 		c.srv.table.orphan(c.cur, c)
@@ -102,7 +114,7 @@ func (c *conn) close() {
 
 // take has the requests decided that have arrived. It reports whether it stopped for want of room.
 func (c *conn) take() (more bool) {
-	for len(c.queue) < maxAhead && len(c.out) < maxOut {
+	for !c.lost && len(c.queue) < maxAhead && len(c.out) < maxOut {
 		b, tooBig, ok := c.in.next()
 		if !ok {
 			return false
@@ -117,7 +129,7 @@ func (c *conn) take() (more bool) {
 			c.request(&c.req)
 		}
 	}
-	return true
+	return !c.lost
 }
 
 // request deals with one request.
@@ -128,14 +140,16 @@ func (c *conn) request(r *request) {
 	case "DATA":
 		c.srv.request("data")
 		if tx := c.find(r); tx != nil {
-			c.say(&waiting{tx: tx})
+			c.say(&waiting{tx: tx, place: -1, data: true, done: tx.dataInDoubt(c.link)})
 		} else {
 			c.plain(dunno)
 		}
 	case "END-OF-MESSAGE":
 		c.srv.request("end_of_message")
 		c.srv.ends.Store(true)
-		c.message(c.transaction(r), r)
+		if c.srv.table.over(keyOf(c.srv.seed, c.peer, r)) {
+			c.message(c.transaction(r), r)
+		}
 		c.plain(dunno)
 	default:
 		c.srv.request("other")
@@ -160,23 +174,7 @@ func (c *conn) rcpt(r *request) {
 		return
 	}
 	c.srv.request("rcpt")
-	engine := tx.st.policy
-	if len(c.queue) == 0 && engine.Now(&tx.decide, &c.to, &c.decision, &c.result) {
-		c.decided(tx, &c.decision)
-		return
-	}
-	w := &waiting{tx: tx}
-	rcpt := c.to
-	if len(c.queue) > 0 && engine.Now(&tx.decide, &rcpt, &w.decision, &w.result) {
-		c.queue = append(c.queue, w)
-		return
-	}
-	w.done = make(chan struct{})
-	c.queue = append(c.queue, w)
-	go func() {
-		defer close(w.done)
-		w.decision = engine.Rcpt(c.ctx, &tx.decide, rcpt)
-	}()
+	c.ask(tx, keyOfRecipient(c.srv.seed, r))
 }
 
 // find is the transaction of a request, nil if it has none yet.
@@ -227,7 +225,7 @@ func (c *conn) plain(answer string) {
 
 // say answers a request that needs no decision but may add a header field.
 func (c *conn) say(w *waiting) {
-	if len(c.queue) > 0 {
+	if len(c.queue) > 0 || w.done != nil {
 		c.queue = append(c.queue, w)
 		return
 	}
@@ -267,25 +265,13 @@ func (c *conn) answer(w *waiting) {
 	switch {
 	case w.ready != "":
 		c.out = append(c.out, w.ready...)
-	case w.decision.Action == policy.Continue: // there is none
-		c.out, _ = w.tx.proceed(c.out)
+	case w.data:
+		c.out = w.tx.data(c.out, c.link)
+	case w.q == nil:
+		c.out = w.tx.repeatAgain(c.out, w.place, c.link)
 	default:
-		c.decided(w.tx, &w.decision)
+		c.tell(w)
 	}
-}
-
-// decided answers a recipient.
-func (c *conn) decided(tx *transaction, d *policy.Decision) {
-	var answer Answer
-	if tx.count(d, c.srv.ends.Load() && tx.st.cfg.Hooks.Relayed != nil); d.Action == policy.Accept && d.Shadow == policy.Continue {
-		c.out, answer = tx.proceed(c.out)
-	} else {
-		c.out, answer = appendRefusal(c.out, &tx.decide, d)
-	}
-	if hook := tx.st.cfg.Hooks.Recipient; hook != nil {
-		hook(&tx.decide, d, answer)
-	}
-	c.logRecipient(tx, d)
 }
 
 // remoteAddr is the address of a client. A unix socket counts as 127.0.0.1: only processes of this

@@ -41,8 +41,7 @@
 // check_policy_service in smtpd_end_of_data_restrictions is good for the log of messages and lets the
 // verifier learn from the fate of the mail by its queue ID. Nobody is asked about <postmaster>
 // without a domain, which Postfix always takes. Where other lists ask too, such as
-// smtpd_sender_restrictions, Postfix asks about each recipient several times, and it is counted
-// several times.
+// smtpd_sender_restrictions, Postfix asks about each recipient several times, see Messages.
 //
 // # Answers
 //
@@ -66,9 +65,15 @@
 // END-OF-MESSAGE, or when the connection names another instance, because Postfix has then ended or
 // abandoned the message. Postfix may go on with a message over a new connection, or ask about its
 // end over another one: therefore all transactions of the server are in one table, and those whose
-// connection has closed stay there until 1000 others did after them. Requests of one instance that
-// differ in client, login or sender are not one message. Without an instance each request is a
-// message of its own.
+// connection has closed stay there for 15 minutes, or until 1000 others, or 20,000 recipients of
+// others, did after them. Requests of one instance that differ in client, login or sender are not one
+// message. Without an instance each request is a message of its own.
+//
+// When no answer came through, because the connection was closed or timed out, Postfix repeats the
+// request over a new one. A recipient that a message was asked about before is answered as before,
+// and not decided, counted, logged or told to the hooks again; if it is still waited for, both wait
+// for the same. So is the end of a message, among the last 4096. This holds for the first 1000
+// recipients of a message; it takes about 50 octets for each, and its answer if that refuses.
 //
 // # Faults
 //
@@ -82,8 +87,8 @@
 //
 // A connection holds at most 64 KiB of requests and 100 that wait for a verdict. One that is silent
 // for Config.IdleTimeout is closed, and one that takes longer than 30 s over a request or does not
-// take its answers for as long. A client that closes its connection ends the waits of its
-// recipients: keep the connection open until the answer is there, also in a test by hand.
+// take its answers for as long. What a client has asked that closes its connection is decided all
+// the same, since it may ask again: of 100 such connections at a time, for the others the waits end.
 //
 // # Security
 //

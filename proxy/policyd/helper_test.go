@@ -45,6 +45,9 @@ func (a answers) slow(q verify.Question) bool { return strings.Contains(q.Addres
 
 func (answers) know(q verify.Question) verify.Result {
 	r := verify.Result{Address: q.Address, Verdict: verify.Deliverable, Reason: verify.MailboxExists}
+	if strings.Contains(q.Address.Local(), "grey") {
+		r.Verdict, r.Reason = verify.Unknown, verify.Greylisted
+	}
 	if strings.HasPrefix(q.Address.Local(), "unknown") {
 		r.Verdict, r.Reason, r.Proof = verify.Undeliverable, verify.MailboxUnknown, true
 		r.Stage, r.MX = reply.StageRcpt, "mx."+q.Address.Domain()
@@ -62,6 +65,9 @@ func (a answers) Recall(q *verify.Question, _ time.Time, r *verify.Result) bool 
 	return true
 }
 
+// Schedule has a fault.
+func (answers) Schedule(verify.Question, verify.Result) bool { panic("a fault of ours") }
+
 // door is a server with its client side.
 type door struct {
 	t      *testing.T
@@ -71,6 +77,7 @@ type door struct {
 	log    *logBuffer
 	events *events
 	done   chan error
+	most   int // connections
 }
 
 func loopback() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }
@@ -78,7 +85,12 @@ func loopback() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("12
 // newEngine makes an engine whose verifier takes 4 s for slow recipients.
 func newEngine(tb testing.TB, cfg policy.Config) *policy.Engine {
 	tb.Helper()
-	engine, err := policy.New(cfg, answers{4 * time.Second}, nil)
+	return slowEngine(tb, cfg, 4*time.Second)
+}
+
+func slowEngine(tb testing.TB, cfg policy.Config, delay time.Duration) *policy.Engine {
+	tb.Helper()
+	engine, err := policy.New(cfg, answers{delay}, nil)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -91,7 +103,7 @@ func inBubble(t *testing.T, cfg policyd.Config, rules policy.Config, f func(*doo
 	synctest.Test(t, func(t *testing.T) {
 		d := &door{
 			t: t, l: mxsim.NewListener(10040), log: &logBuffer{}, events: &events{},
-			done: make(chan error, 1), engine: newEngine(t, rules),
+			done: make(chan error, 1), engine: newEngine(t, rules), most: cfg.MaxConnections,
 		}
 		if cfg.Networks == nil {
 			cfg.Networks = loopback()
@@ -102,6 +114,11 @@ func inBubble(t *testing.T, cfg policyd.Config, rules policy.Config, f func(*doo
 		defer d.stop()
 		f(d)
 	})
+}
+
+// config is the server's when it is to be changed.
+func (d *door) config() policyd.Config {
+	return policyd.Config{Networks: loopback(), MaxConnections: d.most, Hooks: d.events.hooks()}
 }
 
 func (d *door) stop() {

@@ -8,6 +8,9 @@ import (
 
 // flush writes the answers.
 func (c *conn) flush() bool {
+	if c.lost {
+		c.out = nil
+	}
 	if len(c.out) == 0 {
 		return true
 	}
@@ -78,8 +81,7 @@ func (c *conn) readBy(deadline time.Time) error {
 	return c.raw.SetReadDeadline(deadline)
 }
 
-// await waits until done is closed. Meanwhile it reads what else comes, and it ends the waits of a
-// client that goes away.
+// await waits until done is closed. Meanwhile it reads what else comes.
 func (c *conn) await(done <-chan struct{}) {
 	room := c.in.room()
 	if c.ended || len(room) == 0 {
@@ -101,7 +103,7 @@ func (c *conn) await(done <-chan struct{}) {
 		n, err := c.io.Read(room)
 		c.in.added(n)
 		if c.ended = err != nil && !isTimeout(err); c.ended {
-			c.gone() // <-done will not take long
+			c.left()
 		}
 		if n > 0 || c.ended {
 			break

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -83,7 +85,8 @@ type Server struct {
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
 	conns     map[*conn]struct{}
-	empty     chan struct{} // made by Shutdown, closed when conns is empty
+	lost      map[*conn]struct{} // of conns, those whose client has gone
+	empty     chan struct{}      // made by Shutdown, closed when conns is empty
 }
 
 // state is what Reconfigure changes. A message keeps the one that it began with.
@@ -101,6 +104,7 @@ func New(cfg Config, engine *policy.Engine, log *slog.Logger) *Server {
 	s := &Server{
 		log: log, seed: maphash.MakeSeed(),
 		listeners: map[net.Listener]struct{}{}, conns: map[*conn]struct{}{},
+		lost: map[*conn]struct{}{},
 	}
 	s.runID = strconv.FormatUint(uint64(uint32(time.Now().Unix())), 16) + ".p" //nolint:gosec // low bits
 	s.Reconfigure(cfg, engine)
@@ -172,7 +176,8 @@ func (s *Server) begin(nc net.Conn) {
 	peer, local := remoteAddr(nc.RemoteAddr())
 	c := &conn{
 		srv: s, io: esmtp.Direct(nc), raw: nc, peer: peer,
-		id: s.runID + strconv.FormatUint(s.sessions.Add(1), 16),
+		id:   s.runID + strconv.FormatUint(s.sessions.Add(1), 16),
+		link: &link{closed: make(chan struct{})},
 	}
 	c.ctx, c.gone = context.WithCancel(context.Background())
 	if refusal := s.admit(c, local); refusal != "" {
@@ -201,7 +206,7 @@ func (s *Server) admit(c *conn, local bool) (refusal string) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if cfg.MaxConnections > 0 && len(s.conns) >= cfg.MaxConnections {
+	if cfg.MaxConnections > 0 && len(s.conns)-len(s.lost) >= cfg.MaxConnections {
 		return "too_many"
 	}
 	s.conns[c] = struct{}{}
@@ -217,9 +222,19 @@ func contains(networks []netip.Prefix, a netip.Addr) bool {
 	return false
 }
 
+// lose notes that the client of a connection has gone, which takes no room of another then. It
+// reports whether the waits of the connection may go on.
+func (s *Server) lose(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lost[c] = struct{}{}
+	return len(s.lost) <= maxLost
+}
+
 func (s *Server) forget(c *conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
+	delete(s.lost, c)
 	if s.empty != nil && len(s.conns) == 0 {
 		close(s.empty)
 		s.empty = nil
@@ -232,7 +247,7 @@ func (s *Server) forget(c *conn) {
 func (s *Server) Open() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.conns)
+	return len(s.conns) - len(s.lost)
 }
 
 // Shutdown closes the listeners and the connections on which nothing is under way; the others when
@@ -266,6 +281,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Unlock()
 	<-empty
 	return ctx.Err()
+}
+
+// panicked tells of a fault of ours.
+func (s *Server) panicked(session string, p any) {
+	s.log.Error("policy server", "session", session, "error", fmt.Sprint(p),
+		"stack", string(debug.Stack()))
+	s.event("panic")
 }
 
 func (s *Server) event(kind string) {

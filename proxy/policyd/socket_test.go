@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/rcptgate/rcptgate/policy"
 	"github.com/rcptgate/rcptgate/proxy/policyd"
@@ -35,7 +36,7 @@ func TestSockets(t *testing.T) {
 					closed <- struct{}{}
 				}
 			}
-			s := policyd.New(cfg, newEngine(t, policy.Config{}), nil)
+			s := policyd.New(cfg, slowEngine(t, policy.Config{}, time.Millisecond), nil)
 			done := make(chan error)
 			go func() { done <- s.Serve(l) }()
 			connect := func() *peer {

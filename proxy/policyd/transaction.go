@@ -4,7 +4,6 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,12 +20,15 @@ type transaction struct {
 	decide  policy.Transaction
 	st      *state // as it was at the first request
 	key     uint64 // of table; 0: it is in no table
-	owner   *conn  // of table.mu
-	fault   fault  // the sender is no address: nothing is decided
+	owner   *conn  // of table.mu, and lost, when it had none any more
+	lost    time.Time
+	fault   fault // the sender is no address: nothing is decided
 	started time.Time
 	over    atomic.Bool // Postfix has told of its end
 
 	mu       sync.Mutex // an instance may come over two connections
+	keys     []uint64   // of what was asked, in the order of asked
+	asked    []asked
 	log      slog.Handler
 	accepted int
 	deferred int // 4yz
@@ -64,81 +66,6 @@ func keyOf(seed maphash.Seed, peer netip.Addr, r *request) uint64 {
 		_ = h.WriteByte('\n') // in no value
 	}
 	return max(h.Sum64(), 1)
-}
-
-// maxOrphans is how many transactions whose connection has closed are kept.
-const maxOrphans = 1000
-
-// table has the transactions of the server by their names.
-type table struct {
-	mu      sync.Mutex
-	all     map[uint64]*transaction
-	orphans []*transaction // in the order of their loss; some have an owner again, or have ended
-}
-
-// take finds a transaction and makes c its owner; nil: there is none.
-func (t *table) take(key uint64, c *conn) *transaction {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	tx := t.all[key]
-	if tx != nil {
-		tx.owner = c
-	}
-	return tx
-}
-
-// put adds a transaction, or returns the one of that name that is there.
-func (t *table) put(tx *transaction, c *conn) *transaction {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if other := t.all[tx.key]; other != nil {
-		other.owner = c
-		return other
-	}
-	if t.all == nil {
-		t.all = make(map[uint64]*transaction)
-	}
-	tx.owner = c
-	t.all[tx.key] = tx
-	return tx
-}
-
-// end removes a transaction that is c's. It reports whether it was.
-func (t *table) end(tx *transaction, c *conn) bool {
-	if tx.key == 0 {
-		return true
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if tx.owner != c || t.all[tx.key] != tx {
-		return false
-	}
-	delete(t.all, tx.key)
-	return true
-}
-
-// orphan notes that the connection of a transaction has closed. Another may go on with it.
-func (t *table) orphan(tx *transaction, c *conn) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if tx.owner != c || t.all[tx.key] != tx {
-		return
-	}
-	tx.owner = nil
-	if t.orphans = append(t.orphans, tx); len(t.orphans) > maxOrphans {
-		if oldest := t.orphans[0]; oldest.owner == nil && t.all[oldest.key] == oldest {
-			delete(t.all, oldest.key)
-		}
-		t.orphans[0] = nil
-		t.orphans = t.orphans[1:]
-	}
-}
-
-// Len is how many transactions are known.
-func (t *table) Len() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return len(t.all)
 }
 
 // maxBehind is how many questions of one message may go on behind its used-up budget, as in package
@@ -247,38 +174,4 @@ func quote(s string) (quoted string, ok bool) {
 	b.WriteByte('"')
 	b.WriteString(s[at:])
 	return b.String(), true
-}
-
-// count notes what was decided; with keep also what was known of the recipient, for Hooks.Relayed.
-func (tx *transaction) count(d *policy.Decision, keep bool) {
-	tx.mu.Lock()
-	defer tx.mu.Unlock()
-	switch d.Action {
-	case policy.Reject:
-		tx.refused++
-	case policy.Defer:
-		tx.deferred++
-	case policy.Accept, policy.Continue:
-		tx.accepted++
-		for _, field := range d.Headers {
-			if len(tx.fields) < maxFields && !slices.Contains(tx.fields, field) {
-				tx.fields = append(tx.fields, field)
-			}
-		}
-		if keep && d.Result != nil && len(tx.known) < maxKnown {
-			tx.known = append(tx.known, new(*d.Result))
-		}
-	}
-}
-
-// proceed appends the answer that lets the message go on, with the next header field if there is one
-// that Postfix has not been told of.
-func (tx *transaction) proceed(dst []byte) ([]byte, Answer) {
-	tx.mu.Lock()
-	defer tx.mu.Unlock()
-	if tx.added == len(tx.fields) {
-		return append(dst, dunno...), Dunno
-	}
-	tx.added++
-	return appendPrepend(dst, tx.fields[tx.added-1]), Prepend
 }
