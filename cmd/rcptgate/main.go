@@ -6,6 +6,7 @@
 //
 //	rcptgate serve --config FILE            run the gate
 //	rcptgate check-config --config FILE     find every fault of a configuration
+//	rcptgate doctor [--config FILE]         what is wrong with the gate, its Postfix, its addresses
 //	rcptgate config show --config FILE      the values in force, of all keys or of one
 //	rcptgate verify ADDRESS...              what is known of mailboxes
 //	rcptgate check FILE                     the verdicts of a whole list
@@ -97,7 +98,7 @@ rest to the relay.`,
 		return usageError(err.Error(), fmt.Sprintf("run `%s --help`", cmd.CommandPath()))
 	})
 	root.AddCommand(
-		newServeCmd(), newCheckConfigCmd(), newVerifyCmd(), newBulkCmd(), newExplainCmd(),
+		newServeCmd(), newCheckConfigCmd(), newDoctorCmd(), newVerifyCmd(), newBulkCmd(), newExplainCmd(),
 		newInternalDomainsCmd(), newClassifyCmd(), newCacheCmd(), newSuppressCmd(), newOverrideCmd(),
 		newWhyCmd(), newReportCmd(), newSendersCmd(), newPolicyCmd(), newDemoCmd(), newBenchCmd(),
 		newConfigCmd(), newCompletionCmd(), newManCmd(), newHealthcheckCmd(),
