@@ -135,6 +135,7 @@ type Server struct {
 	smtp     *smtp.Server
 	state    atomic.Pointer[state]
 	sessions atomic.Uint64
+	commands wire.Commands
 	runID    string // what session names begin with: differs between runs
 	ownName  sync.Once
 
@@ -176,6 +177,7 @@ func (s *Server) Reconfigure(cfg Config, engine *policy.Engine, pool *relay.Pool
 		MaxConnections: cfg.MaxConnections, MaxPerClient: cfg.MaxClientConnections,
 		SoftErrorLimit: cfg.SoftErrorLimit, HardErrorLimit: cfg.HardErrorLimit,
 		ErrorDelay: cfg.ErrorDelay, TLS: cfg.TLS, Event: s.connectionEvent,
+		Commands: &s.commands,
 	}
 	if cfg.Auth {
 		st.wire.Auth, st.wire.AuthWithoutTLS = pool.Auth, cfg.AuthWithoutTLS
@@ -231,6 +233,10 @@ func (s *Server) serve(l net.Listener, implicitTLS bool) error {
 	s.mu.Unlock()
 	return s.smtp.Serve(wl)
 }
+
+// Commands calls fn with how many commands clients have given, by name and class of the reply: see
+// wire.Commands.Each.
+func (s *Server) Commands(fn func(command, class string, n uint64)) { s.commands.Each(fn) }
 
 // Open is the number of open client connections.
 func (s *Server) Open() int {

@@ -18,6 +18,7 @@ import (
 func (s *service) sources() web.Sources {
 	return web.Sources{
 		Connections: func() int { return s.gate.server.Open() },
+		Commands:    func(fn func(command, class string, n uint64)) { s.gate.server.Commands(fn) },
 		Upstreams:   func() []web.Upstream { return upstreams(s.gate.parts()) },
 		Breaker: func() bool {
 			open, _, _ := s.gate.parts().verification.verifier.Breaker()

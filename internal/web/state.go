@@ -9,11 +9,13 @@ import (
 // Sources are asked at each scrape for what is so at that moment. They must not wait. A nil one
 // leaves its metrics out.
 type Sources struct {
-	Connections func() int        // open client connections
-	Upstreams   func() []Upstream // of the relay
-	Breaker     func() bool       // probing is off
-	Verifier    func() Verifier   // what it holds
-	Pauses      func() []Pause    // who is not asked now
+	Connections func() int // open client connections
+	// Commands calls fn with each count of commands since the start, by name and class of the reply.
+	Commands  func(fn func(command, class string, n uint64))
+	Upstreams func() []Upstream // of the relay
+	Breaker   func() bool       // probing is off
+	Verifier  func() Verifier   // what it holds
+	Pauses    func() []Pause    // who is not asked now
 	// Own is what is wrong with the addresses that probes leave from; false: nobody looks.
 	Own func() (Own, bool)
 	// RelayLog is how the relay's log is read; false: none is.
@@ -91,10 +93,10 @@ type stateCollector struct {
 	ready   func() []Check
 	build   prometheus.Gauge
 
-	connections, up, sessions, breaker, flights, memory, ruleFailures *prometheus.Desc
-	reloaded, reloadTime, certificate, isReady                        *prometheus.Desc
-	learned                                                           learnedDescs
-	kept                                                              keptDescs
+	connections, commands, up, sessions, breaker, flights, memory, ruleFailures *prometheus.Desc
+	reloaded, reloadTime, certificate, isReady                                  *prometheus.Desc
+	learned                                                                     learnedDescs
+	kept                                                                        keptDescs
 }
 
 func newStateCollector(build Build, sources Sources) *stateCollector {
@@ -107,7 +109,9 @@ func newStateCollector(build Build, sources Sources) *stateCollector {
 	info.Set(1)
 	return &stateCollector{
 		sources: sources, build: info,
-		connections:  desc("open_connections", "Open client connections."),
+		connections: desc("open_connections", "Open client connections."),
+		commands: desc("commands_total",
+			"SMTP commands of clients, by the class of the reply.", "command", "code"),
 		up:           desc("relay_up", "1 if the upstream answers, as far as known.", "upstream"),
 		sessions:     desc("relay_sessions", "Open sessions to the upstream.", "upstream", "state"),
 		breaker:      desc("probing_off", "1 while no mail server at all can be reached."),
@@ -132,7 +136,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 // Describe lists the metrics.
 func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		c.build.Desc(), c.connections, c.up, c.sessions, c.breaker, c.flights, c.memory, c.ruleFailures,
+		c.build.Desc(), c.connections, c.commands, c.up, c.sessions, c.breaker, c.flights, c.memory, c.ruleFailures,
 		c.reloaded, c.reloadTime, c.certificate, c.isReady,
 	} {
 		ch <- d
@@ -179,6 +183,11 @@ func (c *stateCollector) collectParts(
 	ch chan<- prometheus.Metric, gauge func(*prometheus.Desc, float64, ...string),
 ) {
 	s := c.sources
+	if s.Commands != nil {
+		s.Commands(func(command, class string, n uint64) {
+			ch <- constant(c.commands, prometheus.CounterValue, float64(n), command, class)
+		})
+	}
 	if s.Upstreams != nil {
 		for _, u := range s.Upstreams() {
 			gauge(c.up, number(u.Up), u.Address)

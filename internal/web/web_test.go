@@ -84,6 +84,10 @@ func busy(t *testing.T) *site {
 	t.Helper()
 	s := newSite(t, web.Sources{
 		Connections: func() int { return 3 },
+		Commands: func(fn func(command, class string, n uint64)) {
+			fn("EHLO", "2xx", 29)
+			fn("other", "5xx", 0)
+		},
 		Upstreams: func() []web.Upstream {
 			return []web.Upstream{{Address: "192.0.2.1:25", Up: true, Open: 5, Idle: 2}, {Address: "unix:/run/relay"}}
 		},
@@ -218,6 +222,8 @@ func TestMetrics(t *testing.T) {
 		`rcptgate_cache_file_bytes 32768`,
 		`rcptgate_cache_file_ok 1`,
 		`rcptgate_catch_all_tests_total 9`,
+		`rcptgate_commands_total{code="2xx",command="EHLO"} 29`,
+		`rcptgate_commands_total{code="5xx",command="other"} 0`,
 		`rcptgate_config_last_reload_success_timestamp_seconds 1.8e+09`,
 		`rcptgate_config_last_reload_successful 1`,
 		`rcptgate_config_reloads_total{result="refused"} 1`,

@@ -59,14 +59,14 @@ func (c *Conn) auth(arg string) {
 	r := c.onAuth(login)
 	if r.Code == 235 {
 		c.login = login.User
-		c.out = r.Append(c.out, false)
+		c.reply(r)
 		return
 	}
 	if r.Permanent() {
 		c.refuseCommand(r)
 		return
 	}
-	c.out = r.Append(c.out, false)
+	c.reply(r)
 }
 
 // credentials asks for what the mechanism needs. Without it the client has its answer.

@@ -54,6 +54,7 @@ func (c *Conn) dispatch(line []byte) {
 		end = len(text)
 	}
 	name, arg := strings.ToUpper(text[:end]), strings.TrimLeft(text[end:], " \t")
+	c.command = commandOf(name)
 	switch name {
 	case "HELO":
 		c.greet(verbHelo, arg)
@@ -80,8 +81,7 @@ func (c *Conn) dispatch(line []byte) {
 	case "AUTH":
 		c.auth(arg)
 	case "HELP":
-		c.out = esmtp.NewReply(214, okCode,
-			"Commands: EHLO HELO MAIL RCPT DATA RSET NOOP VRFY QUIT").Append(c.out, false)
+		c.reply(esmtp.NewReply(214, okCode, "Commands: EHLO HELO MAIL RCPT DATA RSET NOOP VRFY QUIT"))
 	case "BDAT":
 		// Its chunk follows at once and is not to be read as commands.
 		c.answer(502, noCommand, "BDAT is not offered, use DATA")
@@ -110,8 +110,14 @@ func (c *Conn) answer(code int, e esmtp.EnhancedCode, text string) {
 	c.refuseCommand(esmtp.NewReply(code, e, text))
 }
 
-func (c *Conn) refuseCommand(r esmtp.Reply) {
+// reply ends a command that go-smtp does not see.
+func (c *Conn) reply(r esmtp.Reply) {
 	c.out = r.Append(c.out, false)
+	c.cfg.Commands.count(c.command, r.Code)
+}
+
+func (c *Conn) refuseCommand(r esmtp.Reply) {
+	c.reply(r)
 	if !c.trusted {
 		c.errs++
 		c.mistake()
@@ -161,7 +167,7 @@ func (c *Conn) rcptCommand(arg string) {
 
 // recipient has the session answer a RCPT: through go-smtp, if it has not taken one yet.
 func (c *Conn) recipient(r *esmtp.Rcpt) {
-	c.rcpt = r
+	c.rcpt, c.command = r, nameRCPT
 	if c.onRcpt == nil || !c.inTx || !c.named {
 		c.hand(verbRcpt, rcptLine)
 		return
@@ -204,7 +210,7 @@ func (c *Conn) xforwardCommand(arg string) {
 		return
 	}
 	c.xforward, c.trusted = &x, true
-	c.out = esmtp.NewReply(250, okCode, "Ok").Append(c.out, false)
+	c.reply(esmtp.NewReply(250, okCode, "Ok"))
 }
 
 // replace is our own reply where go-smtp's says too much, too little or another code than

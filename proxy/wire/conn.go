@@ -37,6 +37,7 @@ type Conn struct {
 	pend string // what go-smtp's next Reads are given
 
 	verb     verb
+	command  int         // the place of its name, for Config.Commands
 	begun    bool        // the client was told 354
 	dotGiven bool        // go-smtp was shown the end of its empty message
 	override esmtp.Reply // the session's reply; replaces go-smtp's

@@ -48,6 +48,9 @@ func (c *Conn) settle() {
 // account keeps the state of the transaction and the error counts by the reply that the
 // client gets. taken: go-smtp's own reply is positive.
 func (c *Conn) account(code int, taken bool) {
+	if c.verb != verbNone {
+		c.cfg.Commands.count(c.command, code)
+	}
 	switch {
 	case c.verb == verbMail && code == 250:
 		c.inTx = true

@@ -38,7 +38,7 @@ func (c *Conn) startTLS(arg string) {
 		c.answer(503, noCommand, "Mail transaction in progress")
 		return
 	}
-	c.out = esmtp.NewReply(220, okCode, "Ready to start TLS").Append(c.out, false)
+	c.reply(esmtp.NewReply(220, okCode, "Ready to start TLS"))
 	if c.flush() != nil || c.handshake() != nil {
 		c.closing = true
 	}

@@ -68,6 +68,7 @@ type Config struct {
 	Auth           func() []string
 	AuthWithoutTLS bool
 	Event          func(Event) // told about connections; may be nil
+	Commands       *Commands   // counts; may be nil
 }
 
 // Login is a client's AUTH command, complete: to be tried at the relay. String hides the
