@@ -1,8 +1,13 @@
 package proxy_test
 
 import (
+	"context"
 	"maps"
+	"strings"
 	"testing"
+	"testing/synctest"
+
+	"github.com/rcptgate/rcptgate/verify"
 )
 
 // TestCommands: every command counts once, by its name and the class of its reply.
@@ -33,6 +38,29 @@ func TestCommands(t *testing.T) {
 		}
 		if !maps.Equal(got, want) {
 			t.Errorf("%v, not %v", got, want)
+		}
+	})
+}
+
+// broken is a verifier that a recipient breaks.
+type broken struct{}
+
+func (broken) Verify(context.Context, verify.Question) verify.Result { panic("a fault") }
+
+// TestBrokenVerifier: not knowing is no refusal, and a fault of ours ends nothing.
+func TestBrokenVerifier(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := config()
+		g := start(t, cfg, broken{})
+		defer g.stop()
+		p := g.hello()
+		defer p.close()
+		if r := p.mail("hello\r\n", "bob@good.test", "eve@good.test"); !strings.HasPrefix(r, "250") {
+			t.Errorf("got %q", r)
+		}
+		g.messages(1)
+		if log := g.log.String(); !strings.Contains(log, "a fault") {
+			t.Errorf("the log does not tell: %s", log)
 		}
 	})
 }

@@ -187,6 +187,12 @@ func (t *transaction) find(r *recipient) {
 	r.decided = decided
 	go func() {
 		defer close(decided)
+		defer func() {
+			if p := recover(); p != nil { // not knowing is no refusal: the relay decides
+				t.s.conn.Fault(p)
+				r.decision = policy.Decision{Recipient: r.cmd.To, Action: policy.Accept}
+			}
+		}()
 		r.decision = t.st.policy.Rcpt(context.Background(), &t.decide, *r.cmd)
 	}()
 }

@@ -412,7 +412,7 @@ func (r *Resolver) join(ctx context.Context, q question) (*flight, Answer) {
 
 // fly resolves q and hands the answer to the waiting and to the cache.
 func (r *Resolver) fly(q question, f *flight) {
-	f.answer = r.resolve(r.base, question{mdns.Fqdn(q.name), q.qtype})
+	f.answer = r.safely(question{mdns.Fqdn(q.name), q.qtype})
 	if f.answer.Status == Failure {
 		r.log.Debug("dns query failed", "name", q.name, "type", mdns.TypeToString[q.qtype],
 			"server", f.answer.Server, "detail", f.answer.Detail)

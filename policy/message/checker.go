@@ -146,6 +146,7 @@ func (c *Checker) Begin(env Envelope) *Run {
 	c.changing.Unlock()
 	r := &Run{checker: c, settings: s, env: env, began: time.Now()}
 	r.ctx, r.cancel = context.WithCancel(c.base)
+	r.wg.log = c.log
 	r.beginSPF()
 	return r
 }

@@ -56,7 +56,7 @@ type verifier struct {
 // newVerifier looks up the keys and starts to verify. nil if there is nothing to verify; fault then
 // says why, if there are signatures.
 func newVerifier(
-	ctx context.Context, wg *sync.WaitGroup, ask askTXT, h *header, from string,
+	ctx context.Context, wg *crew, ask askTXT, h *header, from string,
 ) (v *verifier, fault string) {
 	list, fault := choose(h, from)
 	if len(list) == 0 {

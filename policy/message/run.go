@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/netip"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -18,7 +17,7 @@ type Run struct {
 
 	ctx    context.Context // of the look-ups
 	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	wg     crew
 	over   bool
 
 	lexer  lexer

@@ -176,7 +176,7 @@ func (c *Conn) recipient(r *esmtp.Rcpt) {
 	defer func() {
 		p := recover()
 		if p != nil { // as in go-smtp: a fault that one client meets must not end the process
-			c.event("panic", fmt.Sprintf("%v\n%s", p, debug.Stack()))
+			c.Fault(p)
 		}
 		if p != nil || c.override.IsZero() {
 			c.override = esmtp.NewReply(421, esmtp.EnhancedCode{4, 3, 0}, "Internal error, try again later")
@@ -184,6 +184,9 @@ func (c *Conn) recipient(r *esmtp.Rcpt) {
 	}()
 	c.override = c.onRcpt(r)
 }
+
+// Fault tells of what recover found, a fault of ours: an event "panic".
+func (c *Conn) Fault(p any) { c.event("panic", fmt.Sprintf("%v\n%s", p, debug.Stack())) }
 
 func (c *Conn) syntax(err error) {
 	var se *esmtp.SyntaxError
