@@ -21,9 +21,7 @@ type Metrics struct {
 	state    *stateCollector
 
 	connections *prometheus.CounterVec
-	recipients  *prometheus.CounterVec
-	shadowed    *prometheus.CounterVec
-	deciding    *prometheus.HistogramVec
+	decisions   *decisions
 	messages    *prometheus.CounterVec
 	size        prometheus.Histogram
 	taking      prometheus.Histogram
@@ -32,11 +30,6 @@ type Metrics struct {
 	policyd     struct{ connections, requests, answers *prometheus.CounterVec }
 	policy      policyMetrics
 	asking      askingMetrics
-
-	// What every recipient counts into, looked up once: by whose answer it was (byGate, byRelay) and
-	// the class of its code, and by the source of the verdict.
-	replies [2][len(classes)]prometheus.Counter
-	sources [len(sourceNames)]prometheus.Observer
 }
 
 // Build says what program this is.
@@ -50,15 +43,6 @@ func NewMetrics(build Build, sources Sources) (*Metrics, error) {
 		state:    newStateCollector(build, sources),
 		connections: counter("connections_total",
 			"Client connections and what happened to them.", "event"),
-		recipients: counter("recipients_total",
-			"Recipients, by whose answer the client got and the class of its code.", "by", "code"),
-		shadowed: counter("shadowed_recipients_total",
-			"Recipients accepted in shadow mode that would have been refused.", "action"),
-		deciding: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Namespace: namespace, Name: "decision_duration_seconds",
-			Help:    "Time to decide a recipient, by where the verdict came from.",
-			Buckets: prometheus.ExponentialBuckets(10e-6, 4, 11), // 10 µs to 10 s
-		}, []string{"source"}),
 		messages: counter("messages_total", "Messages that came to DATA, by what became of them.",
 			"outcome"),
 		size: histogram("message_size_bytes", "Size of messages.",
@@ -72,6 +56,7 @@ func NewMetrics(build Build, sources Sources) (*Metrics, error) {
 		policy:  newPolicyMetrics(),
 		asking:  newAskingMetrics(),
 	}
+	m.decisions = newDecisions(&m.policy)
 	m.policyd.connections = counter("policyd_connections_total",
 		"Connections of Postfix to the policy delegation server, and what happened to them.", "event")
 	m.policyd.requests = counter("policyd_requests_total",
@@ -82,7 +67,7 @@ func NewMetrics(build Build, sources Sources) (*Metrics, error) {
 	all := append(m.policy.collectors(), m.asking.collectors()...)
 	all = append(all, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.state, m.connections,
-		m.recipients, m.shadowed, m.deciding, m.messages, m.size, m.taking, m.relaying, m.reloads,
+		m.decisions, m.messages, m.size, m.taking, m.relaying, m.reloads,
 		m.policyd.connections, m.policyd.requests, m.policyd.answers)
 	for _, c := range all {
 		if err := m.registry.Register(c); err != nil {
@@ -120,14 +105,6 @@ func (m *Metrics) zero() {
 	} {
 		m.messages.WithLabelValues(outcome)
 	}
-	for by, name := range [...]string{byGate: "gate", byRelay: "relay"} {
-		for class, code := range classes {
-			m.replies[by][class] = m.recipients.WithLabelValues(name, code)
-		}
-	}
-	for source, name := range sourceNames {
-		m.sources[source] = m.deciding.WithLabelValues(name)
-	}
 	for _, result := range []string{"taken", "refused"} {
 		m.reloads.WithLabelValues(result)
 	}
@@ -144,11 +121,16 @@ func (m *Metrics) zero() {
 // Connection counts an event of a client connection.
 func (m *Metrics) Connection(event string) { m.connections.WithLabelValues(event).Inc() }
 
-// Whose answer a client got to RCPT.
+// answerer is whose answer a client got to RCPT.
+type answerer uint8
+
 const (
-	byGate = iota
+	byGate answerer = iota
 	byRelay
+	noAnswerer // it was not asked by SMTP
 )
+
+var answerers = [...]string{byGate: "gate", byRelay: "relay"}
 
 // classes are the classes of replies, by the first digit of the code where there is one.
 var classes = [...]string{0: "none", 1: "1xx", 2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
@@ -175,17 +157,15 @@ func (m *Metrics) Recipient(d *policy.Decision, relayed bool, reply esmtp.Reply)
 	if class < 0 || class >= len(classes) {
 		class = 0
 	}
-	m.replies[by][class].Inc()
-	m.decided(d)
+	m.decided(d, by, class)
 }
 
 // decided counts a decision by whatever door it was asked for.
-func (m *Metrics) decided(d *policy.Decision) {
-	if d.Shadow != policy.Continue {
-		m.shadowed.WithLabelValues(d.Shadow.String()).Inc()
+func (m *Metrics) decided(d *policy.Decision, by answerer, class int) {
+	m.decisions.count(d, by, class)
+	if d.Hold != nil || d.Override != nil {
+		m.policy.gates(d)
 	}
-	m.policy.decided(d)
-	m.sources[sourceOf(d.Result)].Observe(d.Elapsed.Seconds())
 }
 
 // sourceOf tells where a verdict came from; r may be nil.
@@ -227,7 +207,7 @@ func (m *Metrics) PolicydRequest(kind string) { m.policyd.requests.WithLabelValu
 // PolicydRecipient counts a decision and what Postfix was told.
 func (m *Metrics) PolicydRecipient(d *policy.Decision, answer string) {
 	m.policyd.answers.WithLabelValues(answer).Inc()
-	m.decided(d)
+	m.decided(d, noAnswerer, 0)
 }
 
 // Reload counts a reload and whether it was taken over.

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"cmp"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -85,29 +84,21 @@ func newPolicyMetrics() policyMetrics {
 	return m
 }
 
+// collectors are those that decisions does not collect.
 func (m *policyMetrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
-		m.verdicts.vec, m.rules.vec, m.holds.vec, m.providers.vec, m.overridden, m.changes, m.checked,
-		m.findings, m.checking,
+		m.holds.vec, m.overridden, m.changes, m.checked, m.findings, m.checking,
 	}
 }
 
-// decided counts a decision.
-func (m *policyMetrics) decided(d *policy.Decision) {
-	m.rules.of(ruleLabels{d.Action.String(), cmp.Or(d.Rule, "none")}).Inc()
+// gates counts what stood before the rules.
+func (m *policyMetrics) gates(d *policy.Decision) {
 	if d.Hold != nil {
 		m.holds.of(holdLabels{d.Hold.Kind.String(), d.Hold.Name}).Inc()
 	}
 	if d.Override != nil {
 		m.overridden.WithLabelValues(string(d.Override.Kind)).Inc()
 	}
-	if d.Result == nil {
-		m.verdicts.of(verdictLabels{"none", "not_asked"}).Inc()
-		return
-	}
-	verdict := cmp.Or(string(d.Result.Verdict), "unknown")
-	m.verdicts.of(verdictLabels{verdict, string(d.Result.Reason)}).Inc()
-	m.providers.of(providerLabels{cmp.Or(d.Result.Provider, other), verdict}).Inc()
 }
 
 // SenderChanged counts a change of a sender's state.
