@@ -2,9 +2,7 @@ package verify
 
 import (
 	"context"
-	"net"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
@@ -109,7 +107,7 @@ func (s *senders) check(
 		return e.Value
 	}
 	r, _ := spf.CheckHostWithSender(addr.AsSlice(), helo, "postmaster@"+domain,
-		spf.WithContext(ctx), spf.WithResolver(spfResolver{names}))
+		spf.WithContext(ctx), spf.WithResolver(names.Lookups()))
 	keep := spfKeep
 	if r == spf.TempError || ctx.Err() != nil {
 		keep = spfKeepError
@@ -118,56 +116,3 @@ func (s *senders) check(
 	s.results.Put(key, cache.Entry[spf.Result]{Value: r, Stored: now, Refresh: end, Expire: end})
 	return r
 }
-
-// spfResolver answers the questions of package spf. Its errors are bare *net.DNSError, by which that
-// package tells what is missing from what cannot be known.
-type spfResolver struct{ names *dns.Resolver }
-
-func dnsError(name string, a dns.Answer) error {
-	switch a.Status {
-	case dns.NoError:
-		return nil
-	case dns.NoData, dns.NXDomain:
-		return &net.DNSError{Err: a.Status.String(), Name: name, IsNotFound: true}
-	default:
-		return &net.DNSError{Err: a.Detail, Name: name, IsTemporary: true}
-	}
-}
-
-// LookupTXT implements spf.DNSResolver.
-func (r spfResolver) LookupTXT(ctx context.Context, name string) ([]string, error) {
-	a := r.names.TXT(ctx, bare(name))
-	return a.Txt, dnsError(name, a)
-}
-
-// LookupMX implements spf.DNSResolver.
-func (r spfResolver) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
-	a := r.names.MX(ctx, bare(name))
-	var out []*net.MX
-	for _, m := range a.MX {
-		out = append(out, &net.MX{Host: m.Host, Pref: m.Pref})
-	}
-	return out, dnsError(name, a)
-}
-
-// LookupIPAddr implements spf.DNSResolver.
-func (r spfResolver) LookupIPAddr(ctx context.Context, name string) ([]net.IPAddr, error) {
-	a := r.names.Addrs(ctx, bare(name))
-	var out []net.IPAddr
-	for _, addr := range a.Addrs {
-		out = append(out, net.IPAddr{IP: addr.AsSlice()})
-	}
-	return out, dnsError(name, a)
-}
-
-// LookupAddr implements spf.DNSResolver.
-func (r spfResolver) LookupAddr(ctx context.Context, addr string) ([]string, error) {
-	ip, err := netip.ParseAddr(addr)
-	if err != nil {
-		return nil, &net.DNSError{Err: "not an IP address", Name: addr, IsNotFound: true}
-	}
-	a := r.names.PTR(ctx, ip)
-	return a.Names, dnsError(addr, a)
-}
-
-func bare(name string) string { return strings.TrimSuffix(name, ".") }

@@ -2,9 +2,7 @@ package message
 
 import (
 	"context"
-	"net"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
@@ -80,7 +78,7 @@ func (c *spfChecker) one(
 		return e.result
 	}
 	r, _ := spf.CheckHostWithSender(addr.AsSlice(), helo, "postmaster@"+domain,
-		spf.WithContext(ctx), spf.WithResolver(spfNames{names}))
+		spf.WithContext(ctx), spf.WithResolver(names.Lookups()))
 	if ctx.Err() != nil {
 		return spf.TempError // nobody waits; what came of it says nothing
 	}
@@ -105,56 +103,3 @@ func (c *spfChecker) put(key spfKey, e spfEntry) {
 	}
 	c.results[key] = e
 }
-
-// spfNames answers the questions of package spf. Its errors are bare *net.DNSError, by which that
-// package tells what is missing from what cannot be known.
-type spfNames struct{ names *dns.Resolver }
-
-func spfError(name string, a dns.Answer) error {
-	switch a.Status {
-	case dns.NoError:
-		return nil
-	case dns.NoData, dns.NXDomain:
-		return &net.DNSError{Err: a.Status.String(), Name: name, IsNotFound: true}
-	default:
-		return &net.DNSError{Err: a.Detail, Name: name, IsTemporary: true}
-	}
-}
-
-// LookupTXT implements spf.DNSResolver.
-func (n spfNames) LookupTXT(ctx context.Context, name string) ([]string, error) {
-	a := n.names.TXT(ctx, undotted(name))
-	return a.Txt, spfError(name, a)
-}
-
-// LookupMX implements spf.DNSResolver.
-func (n spfNames) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
-	a := n.names.MX(ctx, undotted(name))
-	var out []*net.MX
-	for _, m := range a.MX {
-		out = append(out, &net.MX{Host: m.Host, Pref: m.Pref})
-	}
-	return out, spfError(name, a)
-}
-
-// LookupIPAddr implements spf.DNSResolver.
-func (n spfNames) LookupIPAddr(ctx context.Context, name string) ([]net.IPAddr, error) {
-	a := n.names.Addrs(ctx, undotted(name))
-	var out []net.IPAddr
-	for _, addr := range a.Addrs {
-		out = append(out, net.IPAddr{IP: addr.AsSlice()})
-	}
-	return out, spfError(name, a)
-}
-
-// LookupAddr implements spf.DNSResolver.
-func (n spfNames) LookupAddr(ctx context.Context, addr string) ([]string, error) {
-	ip, err := netip.ParseAddr(addr)
-	if err != nil {
-		return nil, &net.DNSError{Err: "not an IP address", Name: addr, IsNotFound: true}
-	}
-	a := n.names.PTR(ctx, ip)
-	return a.Names, spfError(addr, a)
-}
-
-func undotted(name string) string { return strings.TrimSuffix(name, ".") }
