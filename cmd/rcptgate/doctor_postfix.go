@@ -42,7 +42,7 @@ func (d *doctor) checkPostfix(ctx context.Context, r *doctorReport) {
 		r.note(fmt.Sprintf("Postfix's configuration cannot be read: %v", err), "", "run it as root")
 		return
 	case err != nil:
-		r.fault(fmt.Sprintf("the configuration in %s cannot be read: %v", d.o.postfix, err), "", "postfix -c DIR check")
+		r.fault(fmt.Sprintf("the configuration in %s cannot be read: %v", d.o.postfix, err), "", "postfix -c "+shellQuoted(d.o.postfix)+" check")
 		return
 	}
 	g := d.newPostfixGate(ctx, r, conf)

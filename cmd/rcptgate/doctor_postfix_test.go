@@ -1,0 +1,379 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// needPostconf skips the test where there is no postconf. CI must have it.
+func needPostconf(t *testing.T) {
+	t.Helper()
+	if _, err := postfixProgram("postconf"); err == nil {
+		return
+	}
+	if os.Getenv("CI") != "" {
+		t.Fatal("postconf is not installed; run .ci/setup")
+	}
+	t.Skip("postconf is not installed; run .ci/setup")
+}
+
+// docsFragment is a fragment of docs/postfix.md.
+func docsFragment(t *testing.T, name string) string {
+	t.Helper()
+	page, err := os.ReadFile("../../docs/postfix.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(page), "<!-- fragment: "+name+" -->\n```")
+	_, rest, opened := strings.Cut(rest, "\n")
+	block, _, closed := strings.Cut(rest, "\n```\n")
+	if !found || !opened || !closed {
+		t.Fatalf("docs/postfix.md has no fragment %s", name)
+	}
+	return block + "\n"
+}
+
+// postfixFiles is a configuration of Postfix for postconf, which need not run.
+type postfixFiles struct {
+	t          *testing.T
+	dir        string
+	main, gate string
+	master     string
+}
+
+// mainOfTest is a main.cf that all settings of these tests are in.
+const mainOfTest = `compatibility_level = 3.6
+inet_interfaces = 127.0.0.1
+myhostname = gate.example.com
+mydestination =
+alias_maps =
+alias_database =
+relay_domains =
+mynetworks = 127.0.0.0/8
+`
+
+// gateOfTest is added to the fragments for the gate: it knows of domains, and asks no mail server.
+const gateOfTest = "\n[verify]\ninternal_domains = [\"internal.example.com\"]\n"
+
+func filterFiles(t *testing.T) *postfixFiles {
+	t.Helper()
+	return &postfixFiles{
+		t: t, main: mainOfTest, master: docsFragment(t, "filter/master.cf"),
+		gate: docsFragment(t, "filter/rcptgate.toml") + gateOfTest,
+	}
+}
+
+func policydFiles(t *testing.T) *postfixFiles {
+	t.Helper()
+	return &postfixFiles{
+		t: t, main: mainOfTest + docsFragment(t, "policyd/main.cf"),
+		master: "smtp inet n - n - 100 smtpd\n", gate: docsFragment(t, "policyd/rcptgate.toml") + gateOfTest,
+	}
+}
+
+// write writes the files.
+func (p *postfixFiles) write() {
+	p.t.Helper()
+	if p.dir == "" {
+		p.dir = p.t.TempDir()
+	}
+	for name, text := range map[string]string{"main.cf": p.main, "master.cf": p.master} {
+		if err := os.WriteFile(filepath.Join(p.dir, name), []byte(text), 0o600); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+}
+
+func (p *postfixFiles) examine() *examined {
+	p.t.Helper()
+	return examine(p.t, "--offline", "--postfix", p.dir, "--config", doctorConfig(p.t, p.gate))
+}
+
+// TestDoctorPostfixRight: the set-ups of docs/postfix.md are clean as they stand.
+func TestDoctorPostfixRight(t *testing.T) {
+	needPostconf(t)
+	for _, tc := range []struct{ name, roles string }{
+		{"filter", "smtp/inet in front, 127.0.0.1:10026/inet behind"},
+		{"unix", "smtp/inet in front, rcptgate/unix behind"},
+		{"front", "127.0.0.1:10026/inet behind"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p := &postfixFiles{
+				t: t, main: mainOfTest, master: docsFragment(t, tc.name+"/master.cf"),
+				gate: docsFragment(t, tc.name+"/rcptgate.toml") + gateOfTest,
+			}
+			p.write()
+			e := p.examine()
+			e.clean("postfix")
+			e.want("postfix", levelOK, "fits the gate: "+tc.roles)
+		})
+	}
+	t.Run("policyd", func(t *testing.T) {
+		p := policydFiles(t)
+		p.write()
+		e := p.examine()
+		e.clean("postfix")
+		if notes := e.find("postfix", levelNote); len(notes) > 0 {
+			t.Errorf("notes:\n%s", e)
+		}
+		e.want("postfix", levelOK, "fits the gate: smtp/inet asks the policy service")
+	})
+}
+
+// postfixFault is one thing that is wrong, and the finding of it.
+type postfixFault struct {
+	name   string
+	change []string // pairs of texts, of the three files
+	level  doctorLevel
+	want   []string
+}
+
+var filterFaults = []postfixFault{
+	{"speed_adjust", []string{"  -o smtpd_proxy_timeout=100s", "  -o smtpd_proxy_timeout=100s\n  -o smtpd_proxy_options=speed_adjust"},
+		levelFault, []string{"smtp/inet: smtpd_proxy_options=speed_adjust", "refuses the whole message"}},
+	{"proxy timeout", []string{"smtpd_proxy_timeout=100s", "smtpd_proxy_timeout=1m"},
+		levelFault, []string{"smtpd_proxy_timeout=1m is less than the gate's proxy.reply_limit (100s)"}},
+	{"proxy timeout of main.cf", []string{"  -o smtpd_proxy_timeout=100s\n", "", "myhostname =", "smtpd_proxy_timeout = 30s\nmyhostname ="},
+		levelFault, []string{"smtpd_proxy_timeout=30s is less"}},
+	{"hard errors", []string{"  -o smtpd_hard_error_limit=10000\n", ""},
+		levelWarning, []string{"smtpd_hard_error_limit=20", "421"}},
+	{"soft errors", []string{"  -o smtpd_soft_error_limit=1000\n  -o smtpd_hard_error_limit=10000\n  -o smtpd_error_sleep_time=0\n", "  -o smtpd_hard_error_limit=10000\n"},
+		levelWarning, []string{"smtpd_soft_error_limit=10 and smtpd_error_sleep_time=1s"}},
+	{"some hard errors", []string{"smtpd_hard_error_limit=10000", "smtpd_hard_error_limit=500"},
+		levelNote, []string{"smtpd_hard_error_limit=500 is less than proxy.max_recipients (1000)"}},
+	{"XFORWARD", []string{"  -o smtpd_authorized_xforward_hosts=127.0.0.0/8\n", ""},
+		levelWarning, []string{"127.0.0.1:10026/inet: smtpd_authorized_xforward_hosts (empty) does not have the gate's address, 127.0.0.1"}},
+	{"mynetworks", []string{"  -o mynetworks=127.0.0.0/8", "  -o mynetworks=192.0.2.0/24"},
+		levelWarning, []string{"mynetworks (192.0.2.0/24) does not have the gate's address"}},
+	{"loop", []string{"  -o smtpd_proxy_filter=\n", "", "myhostname =", "smtpd_proxy_filter = 127.0.0.1:10025\nmyhostname ="},
+		levelFault, []string{"127.0.0.1:10026/inet takes mail from the gate, and smtpd_proxy_filter=127.0.0.1:10025 sends it back"}},
+	{"recipients in front", []string{"myhostname =", "smtpd_recipient_limit = 5000\nmyhostname ="},
+		levelNote, []string{"smtpd_recipient_limit=5000 is more than proxy.max_recipients (1000)"}},
+	{"recipients behind", []string{"  -o content_filter=", "  -o smtpd_recipient_limit=100"},
+		levelWarning, []string{"smtpd_recipient_limit=100 is less than proxy.max_recipients (1000)", "452"}},
+	{"size in front", []string{"myhostname =", "message_size_limit = 100000000\nmyhostname ="},
+		levelWarning, []string{"smtp/inet: message_size_limit=100000000 is more than proxy.max_message_size (50MiB)"}},
+	{"no limit of size in front", []string{"  -o smtpd_proxy_timeout=100s", "  -o smtpd_proxy_timeout=100s\n  -o message_size_limit=0"},
+		levelWarning, []string{"smtp/inet: message_size_limit=0 is more", `max_message_size = "1GiB"`}},
+	{"size behind", []string{"  -o content_filter=", "  -o message_size_limit=1000000"},
+		levelWarning, []string{"127.0.0.1:10026/inet: message_size_limit=1000000 is less than that of smtp/inet, 10240000"}},
+	{"delay open", []string{"myhostname =", "smtpd_delay_open_until_valid_rcpt = no\nmyhostname ="},
+		levelNote, []string{"smtpd_delay_open_until_valid_rcpt=no"}},
+	{"reject_unverified_recipient", []string{"myhostname =", "smtpd_recipient_restrictions = permit_mynetworks, reject_unverified_recipient\nmyhostname ="},
+		levelWarning, []string{"smtp/inet: smtpd_recipient_restrictions has reject_unverified_recipient", "asked about twice"}},
+	{"processes", []string{"       -       120     smtpd", "       -       50      smtpd"},
+		levelWarning, []string{"127.0.0.1:10026/inet may have 50 processes, and those in front of the gate (smtp/inet) 100"}},
+	{"no filter", []string{"  -o smtpd_proxy_filter=127.0.0.1:10025", "  -o smtpd_proxy_filter=127.0.0.1:10024"},
+		levelWarning, []string{"no smtpd service in ", "smtpd_proxy_filter=127.0.0.1:10025"}},
+	{"domains", []string{"mydestination =", "mydestination = gate.example.com, localhost, mail.example.com, internal.example.com"},
+		levelWarning, []string{"not in verify.internal_domains: mail.example.com"}},
+	{"tables of domains", []string{"relay_domains =", "relay_domains = regexp:/etc/postfix/relay"},
+		levelNote, []string{"relay_domains: regexp:/etc/postfix/relay"}},
+	{"misspelt", []string{"myhostname =", "smtpd_proxi_filter = 127.0.0.1:10025\nmyhostname ="},
+		levelNote, []string{"postconf says: ", "unused parameter: smtpd_proxi_filter"}},
+	{"TLS listener", []string{"\n[relay]", "\ntls_listen = [\"127.0.0.1:10465\"]\ntls_cert_file = \"CERT\"\ntls_key_file = \"KEY\"\n[relay]",
+		"  -o smtpd_proxy_filter=127.0.0.1:10025", "  -o smtpd_proxy_filter=127.0.0.1:10465"},
+		levelFault, []string{"smtpd_proxy_filter=127.0.0.1:10465 is where the gate wants TLS at once"}},
+	{"clients", []string{"\n[relay]", "\nclient_networks = [\"192.0.2.0/24\"]\n[relay]"},
+		levelFault, []string{"connects from 127.0.0.1, which is not in proxy.client_networks"}},
+	{"not believed", []string{"\n[relay]", "\nxforward_networks = []\n[relay]"},
+		levelWarning, []string{"connects from 127.0.0.1, which is not in proxy.xforward_networks"}},
+	{"PROXY protocol", []string{"\n[relay]", "\nproxy_protocol_networks = [\"127.0.0.1\"]\n[relay]"},
+		levelFault, []string{"which is in proxy.proxy_protocol_networks"}},
+	{"both doors", []string{"\n[relay]", "\n[policyd]\nlisten = [\"127.0.0.1:10040\"]\n[relay]", "myhostname =",
+		"smtpd_recipient_restrictions = check_policy_service { inet:localhost:10040, timeout=20s, default_action=DUNNO }, permit_mynetworks\nmyhostname ="},
+		levelNote, []string{"mail passes through the gate (smtp/inet), and its policy service is asked as well (smtp/inet)"}},
+}
+
+var policydFaults = []postfixFault{
+	{"default_action", []string{"timeout=20s, default_action=DUNNO },\n    permit_mynetworks", "timeout=20s },\n    permit_mynetworks"},
+		levelWarning, []string{"the default_action of the policy service is 451 4.3.5", "no mail passes"}},
+	{"no options", []string{"{ inet:127.0.0.1:10040, timeout=20s, default_action=DUNNO },\n    permit_mynetworks", "inet:127.0.0.1:10040,\n    permit_mynetworks"},
+		levelNote, []string{"the policy service has 100s to answer"}},
+	{"timeout", []string{"timeout=20s, default_action=DUNNO },\n    permit_mynetworks", "timeout=5s, default_action=DUNNO },\n    permit_mynetworks"},
+		levelFault, []string{"the policy service has 5s to answer, verify.rcpt_budget is 8s"}},
+	{"behind a permit", []string{"smtpd_recipient_restrictions =\n", "smtpd_recipient_restrictions =\n    permit_sasl_authenticated,\n"},
+		levelWarning, []string{"stands behind permit_sasl_authenticated"}},
+	{"no end of data", []string{"smtpd_end_of_data_restrictions =\n", "smtpd_etrn_restrictions =\n"},
+		levelNote, []string{"smtpd_end_of_data_restrictions does not have the policy service"}},
+	{"too early", []string{"smtpd_recipient_restrictions =\n", "smtpd_client_restrictions =\n"},
+		levelNote, []string{"the policy service is in smtpd_client_restrictions"}},
+	{"connections", []string{"[policyd]\n", "[policyd]\nmax_connections = 50\n"},
+		levelWarning, []string{"smtp/inet may have 100 processes, and policyd.max_connections is 50", "max_connections = 150"}},
+	{"reject_unverified_recipient", []string{"    reject_unauth_destination\n", "    reject_unauth_destination, reject_unverified_recipient\n"},
+		levelWarning, []string{"has reject_unverified_recipient"}},
+	{"nobody asks", []string{"inet:127.0.0.1:10040", "inet:127.0.0.1:10041"},
+		levelWarning, []string{"no smtpd service in "}},
+}
+
+// TestDoctorPostfix: each thing that is wrong is found, and where the fix is a command of postconf, it
+// mends it.
+func TestDoctorPostfix(t *testing.T) {
+	needPostconf(t)
+	for _, set := range []struct {
+		name   string
+		files  func(*testing.T) *postfixFiles
+		faults []postfixFault
+	}{{"filter", filterFiles, filterFaults}, {"policyd", policydFiles, policydFaults}} {
+		for _, f := range set.faults {
+			t.Run(set.name+"/"+f.name, func(t *testing.T) {
+				p := set.files(t)
+				p.change(f.change)
+				p.write()
+				finding := p.examine().want("postfix", f.level, f.want...)
+				command, _, ok := strings.Cut(finding.Fix, " && postfix ")
+				if !ok || t.Failed() {
+					return
+				}
+				runFix(t, command)
+				if still := p.examine().find("postfix", f.level, f.want...); len(still) > 0 {
+					t.Errorf("%s does not mend it: %v", command, still)
+				}
+			})
+		}
+	}
+}
+
+// runFix runs a fix that is a command.
+func runFix(t *testing.T, command string) {
+	t.Helper()
+	if out, err := exec.Command("/bin/sh", "-c", command).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", command, err, out)
+	}
+}
+
+// change replaces texts wherever they are; each must be somewhere.
+func (p *postfixFiles) change(pairs []string) {
+	p.t.Helper()
+	for i := 0; i < len(pairs); i += 2 {
+		found := false
+		for _, file := range []*string{&p.main, &p.master, &p.gate} {
+			if strings.Contains(*file, pairs[i]) {
+				*file, found = strings.ReplaceAll(*file, pairs[i], pairs[i+1]), true
+			}
+		}
+		if !found {
+			p.t.Fatalf("no file contains %q", pairs[i])
+		}
+	}
+	if strings.Contains(p.gate, "CERT") {
+		cert, key := newTestCertificates(p.t)(time.Now().Add(90 * 24 * time.Hour))
+		p.gate = strings.NewReplacer("CERT", cert, "KEY", key).Replace(p.gate)
+	}
+}
+
+// TestDoctorPostfixChroot: a chrooted smtpd does not get to a socket outside.
+func TestDoctorPostfixChroot(t *testing.T) {
+	needPostconf(t)
+	p := &postfixFiles{
+		t: t, main: mainOfTest, gate: docsFragment(t, "unix/rcptgate.toml") + gateOfTest,
+		master: strings.Replace(docsFragment(t, "unix/master.cf"), "n       -       n       -       100", "n - y - 100", 1),
+	}
+	p.write()
+	f := p.examine().want("postfix", levelFault, "smtp/inet is chrooted, and /run/rcptgate/smtp.sock is outside of ")
+	command, _, _ := strings.Cut(f.Fix, " && postfix ")
+	runFix(t, command)
+	p.examine().clean("postfix")
+}
+
+// TestDoctorPostfixUnreadable: a directory that was named must be one of Postfix.
+func TestDoctorPostfixUnreadable(t *testing.T) {
+	needPostconf(t)
+	e := examine(t, "--offline", "--postfix", t.TempDir(), "--config", doctorConfig(t, gateOfTest))
+	e.want("postfix", levelFault, "cannot be read: postconf: ", "main.cf")
+}
+
+func TestPostfixTime(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"100s": 100 * time.Second, "100": 100 * time.Second, "2m": 2 * time.Minute, "1h": time.Hour,
+		"1D": 24 * time.Hour, "1w": 7 * 24 * time.Hour, " 5s ": 5 * time.Second, "0": 0,
+	} {
+		if got, ok := postfixTime(text); !ok || got != want {
+			t.Errorf("%q: %v, %v", text, got, ok)
+		}
+	}
+	for _, text := range []string{"", "s", "-1s", "1x", "99999999999s", "${stress?1:2}s", "1.5h"} {
+		if got, ok := postfixTime(text); ok {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}
+
+func TestPostfixListed(t *testing.T) {
+	for _, tc := range []struct {
+		list string
+		want postfixAnswer
+	}{
+		{"", postfixNo},
+		{"127.0.0.0/8", postfixYes},
+		{"192.0.2.0/24, 127.0.0.1", postfixYes},
+		{"[::1]/128 127.0.0.0/8", postfixYes},
+		{"!127.0.0.1, 127.0.0.0/8", postfixNo},
+		{"127.0.0.0/8, !127.0.0.1", postfixYes},
+		{"192.0.2.0/24", postfixNo},
+		{"hash:/etc/postfix/networks", postfixUnknown},
+		{"localhost, 127.0.0.0/8", postfixUnknown},
+		{"127.0.0.0/8, localhost", postfixYes},
+	} {
+		if got := postfixListed(tc.list, netip.MustParseAddr("127.0.0.1")); got != tc.want {
+			t.Errorf("%q: %v, want %v", tc.list, got, tc.want)
+		}
+	}
+}
+
+// FuzzPostfixItems: what is taken apart and put together again is taken apart alike, and nothing but
+// separators is lost.
+func FuzzPostfixItems(f *testing.F) {
+	f.Add("check_policy_service { inet:127.0.0.1:10040, timeout=20s }, permit_mynetworks")
+	f.Add("a,b\tc\nd {e f} }g{ h")
+	f.Fuzz(func(t *testing.T, list string) {
+		parts := postfixItems(list)
+		drop := func(s string) string {
+			return strings.Map(func(r rune) rune {
+				if strings.ContainsRune(" \t\r\n,", r) {
+					return -1
+				}
+				return r
+			}, s)
+		}
+		if got, want := drop(strings.Join(parts, "")), drop(list); got != want {
+			t.Errorf("%q lost something: %q", list, got)
+		}
+		if again := postfixItems(strings.Join(parts, " ")); !slices.Equal(again, parts) {
+			t.Errorf("%q, then %q", parts, again)
+		}
+		for _, line := range parts {
+			_ = newPolicyItem("smtpd_recipient_restrictions", line) // must not panic
+		}
+	})
+}
+
+// FuzzPostconf: services and options of any output are those of its lines.
+func FuzzPostconf(f *testing.F) {
+	f.Add("smtp inet n - n - - smtpd -o a=b\nsmtp unix - - n - 5 smtp\n", "smtp/inet/a = b\n")
+	f.Add("unix:/x/y unix n - y - 0 /usr/lib/postfix/sbin/smtpd\n", "unix:/x/y/unix/c =\n")
+	f.Fuzz(func(t *testing.T, services, options string) {
+		c := &postfixConf{services: parseServices(services, "100")}
+		c.addOptions(options)
+		if lines := strings.Count(services, "\n") + 1; len(c.services) > lines {
+			t.Errorf("%d services of %d lines", len(c.services), lines)
+		}
+		for _, s := range c.services {
+			if s.name == "" || strings.ContainsAny(s.String(), " \t\n") {
+				t.Errorf("service %q", s)
+			}
+			for name, value := range s.own {
+				if !strings.Contains(options, fmt.Sprintf("%s/%s", s, name)) || !strings.Contains(options, value) {
+					t.Errorf("%s: option %q=%q out of nothing", s, name, value)
+				}
+			}
+		}
+	})
+}
