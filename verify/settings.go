@@ -160,6 +160,9 @@ type Stats struct {
 	Histories int // addresses that mail was seen to arrive at
 	Incidents int // providers whose refusals are not believed for now
 
+	Octets  int64  // memory that all that is remembered may take, about
+	Evicted uint64 // recipients that memory had no room for any more
+
 	Tests uint64 // invented recipients that were asked for
 
 	// What memory lacked and was looked for in the Store, and whether that had it.
@@ -184,6 +187,7 @@ func (v *Verifier) Stats() Stats {
 		Flights: flights, Deliverable: deliverable, Undeliverable: undeliverable, Unknown: unknown,
 		Domains: v.domains.kept.memory.Len(), Histories: v.histories.kept.memory.Len(),
 		Incidents: v.guard.count(time.Now()),
+		Octets:    v.settings.Load().cfg.CacheOctets, Evicted: v.memory.table.Evicted(),
 		StoreHits: v.memory.hits.Load(), StoreMisses: v.memory.misses.Load(),
 	}
 	v.counts.into(&s)

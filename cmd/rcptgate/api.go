@@ -81,6 +81,11 @@ func (s *service) apiParts() web.Parts {
 			Provider: func(name string) error {
 				return k.forgetProvider(v(), name, time.Now())
 			},
+			Look: func(a esmtp.Address) (verify.Remembered, bool) { return v().Look(a) },
+			LookDomain: func(ctx context.Context, domain string) verify.RememberedDomain {
+				return v().LookDomain(ctx, domain)
+			},
+			Counts: s.cacheCounts,
 		},
 	}
 }

@@ -129,3 +129,50 @@ func TestAPILooks(t *testing.T) {
 	d.say("QUIT", "221")
 	g.stopped()
 }
+
+// command runs a command on the gate's configuration.
+func (g *apiGate) command(args string, code int, out, errs string) {
+	g.t.Helper()
+	(&desk{t: g.t, config: g.path}).steps([]step{{args, code, out, errs}})
+}
+
+// TestCacheOverSocket: the commands of the cache reach the gate while it runs, and its file when it
+// does not.
+func TestCacheOverSocket(t *testing.T) {
+	g := startAPIGate(t, "")
+	d := openDialogue(t, "tcp", g.smtp)
+	d.say("EHLO client.example.org", "250")
+	d.say("MAIL FROM:<news@example.org>", "250")
+	d.say("RCPT TO:<anna@example.com>", "250")
+	d.say("RCPT TO:<nobody@example.com>", "550 5.1.1 ")
+	d.say("RCPT TO:<nobody@example.com>", "550 5.1.1 ")
+	d.say("QUIT", "221")
+	g.command("cache lookup nobody@example.com", 0, `^nobody@example.com\n  verdict +undeliverable: .*`+
+		`learnt .* in the memory\n.*reply +mx.example.com: 550 5.1.1 .*^example.com\n`+
+		`  provider +postfix\n  mail server +0 mx.example.com\n.*accepts all +0 %`, ``)
+	g.command("cache lookup Example.NET", 0, `^example.net\n.*behaviour +nothing is remembered`, ``)
+	g.command("cache lookup a~b", 2, ``, `neither an address nor a domain`)
+	g.command("cache stats", 0, `^memory +\d+ deliverable, 1 undeliverable, .*^hits +1 in memory, 0 in the file$.*`+
+		`^misses +2$.*^path .*verdicts.db$`, ``)
+	g.command("cache forget nobody@example.com stranger@example.com", 0,
+		`^nobody@example.com: forgotten\nstranger@example.com: was not known\n$`, ``)
+	g.command("cache lookup nobody@example.com", 0, `verdict +nothing is remembered`, ``)
+	g.command("cache export", 1, ``, `another process uses the file.*stop the gate first`)
+
+	var found web.LookedUp
+	g.ask("POST", "/v1/cache/lookup", `{"address": "Anna@example.com"}`, http.StatusOK, &found)
+	if found.Mailbox != nil {
+		t.Errorf("another spelling is known: %+v", found.Mailbox)
+	}
+	g.ask("POST", "/v1/cache/lookup", `{"address": "anna@example.com"}`, http.StatusOK, &found)
+	if m := found.Mailbox; m == nil || m.Verdict != "deliverable" || m.Tier != "memory" || !m.Expires.After(m.Refresh) {
+		t.Errorf("%+v", found.Mailbox)
+	}
+	g.stopped()
+
+	g.command("cache lookup anna@example.com", 0, `verdict +deliverable: .*learnt .* in the file\n.*`+
+		`^example.com\n  in the file +1 verdict\n  accepts all `, ``)
+	g.command("cache forget anna@example.com", 0, `^anna@example.com: forgotten\n$`, ``)
+	g.command("cache lookup anna@example.com", 0, `verdict +nothing is remembered`, ``)
+	g.command("cache stats", 0, `^verdicts +0 that hold$`, ``)
+}

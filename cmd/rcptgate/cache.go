@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rcptgate/rcptgate/internal/config"
 	"github.com/rcptgate/rcptgate/internal/esmtp"
 	"github.com/rcptgate/rcptgate/verify"
 	"github.com/rcptgate/rcptgate/verify/cache"
@@ -21,10 +22,12 @@ import (
 
 func newCacheCmd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "cache forget|export|import|stats",
-		Short: "Look after the verdicts on disk",
-		Long: `Cache works on the file that verify.cache.path names, while no gate uses it: a running gate
-alone may change its cache, so stop it first.
+		Use:   "cache lookup|forget|stats|export|import",
+		Short: "Look after the verdicts that are remembered",
+		Long: `Cache looks at what is remembered of addresses and domains, and forgets it. While a gate runs,
+lookup, forget and stats ask it over its control socket. Without one they work on the file
+that verify.cache.path names, and so do export and import, for which the gate must be
+stopped.
 
 The keys of the file are HMACs with the secret in PATH.secret: an address can be looked for,
 but not read out. The names of mail servers, and what they replied without the address, are
@@ -38,29 +41,34 @@ in clear.`,
 			return usageError("nothing to do with the cache given", "run `rcptgate cache --help`")
 		},
 	}
-	cmd.AddCommand(newCacheForgetCmd(), newCacheExportCmd(), newCacheImportCmd(), newCacheStatsCmd())
+	cmd.AddCommand(newCacheLookupCmd(), newCacheForgetCmd(), newCacheExportCmd(), newCacheImportCmd(),
+		newCacheStatsCmd())
 	return cmd
 }
 
 // cachePath is that of the cache that a configuration names.
-func cachePath(config string) (string, error) {
-	cfg, err := loadConfig(config)
+func cachePath(name string) (string, error) {
+	cfg, err := loadConfig(name)
 	if err != nil {
 		return "", err
 	}
 	if cfg.Verify.Cache.Path == "" {
-		return "", usageError(cfg.Name()+": there is no cache on disk: verify.cache.path is empty",
-			"set it to a file, such as /var/lib/rcptgate/verdicts.db")
+		return "", noCache(cfg)
 	}
 	return cfg.Verify.Cache.Path, nil
+}
+
+func noCache(cfg *config.Config) error {
+	return usageError(cfg.Name()+": there is no cache on disk: verify.cache.path is empty",
+		"set it to a file, such as /var/lib/rcptgate/verdicts.db")
 }
 
 // withCache runs fn with the cache that a configuration names, and sees to it that what fn changed is
 // on disk.
 func withCache(
-	cmd *cobra.Command, config string, fn func(ctx context.Context, s *cache.Store) error,
+	cmd *cobra.Command, name string, fn func(ctx context.Context, s *cache.Store) error,
 ) error {
-	path, err := cachePath(config)
+	path, err := cachePath(name)
 	if err != nil {
 		return err
 	}
@@ -94,7 +102,9 @@ func cacheFailure(path string, err error) error {
 	hint := "check verify.cache.path, and that you may read and write the file (run this as the user of rcptgate)"
 	switch {
 	case errors.Is(err, cache.ErrLocked):
-		hint = "stop the gate first (systemctl stop rcptgate): while it runs, it alone may change its cache"
+		hint = "stop the gate first (systemctl stop rcptgate): while it runs, it alone may change its " +
+			"cache. To look up, to forget and to count, it can be asked by its control socket " +
+			"(policy.state_directory, http.control_socket)"
 	case errors.Is(err, fs.ErrNotExist):
 		hint = "rcptgate serve begins a cache at its first start; check verify.cache.path"
 	}
@@ -102,12 +112,12 @@ func cacheFailure(path string, err error) error {
 }
 
 func newCacheForgetCmd() *cobra.Command {
-	var config string
+	var path string
 	cmd := &cobra.Command{
 		Use:   "forget --config FILE ADDRESS|DOMAIN...",
 		Short: "Forget addresses, or whole domains",
 		Long: `Forget removes what is kept of addresses or of whole domains, for the next mail to ask anew.
-What was never known counts as forgotten.`,
+What was never known counts as forgotten. While a gate runs, it forgets at once.`,
 		Example: "  rcptgate cache forget --config rcptgate.toml someone@example.com example.org",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -117,7 +127,13 @@ What was never known counts as forgotten.`,
 			if err != nil {
 				return err
 			}
-			return withCache(cmd, config, func(ctx context.Context, s *cache.Store) error {
+			done, err := withGate(cmd, path, func(c *controller) error {
+				return forgetOverSocket(c, cmd.OutOrStdout(), names)
+			})
+			if done || err != nil {
+				return err
+			}
+			return withCache(cmd, path, func(ctx context.Context, s *cache.Store) error {
 				lines := make([]string, len(names))
 				for i, name := range names {
 					lines[i] = name.forget(s)
@@ -132,7 +148,7 @@ What was never known counts as forgotten.`,
 			})
 		},
 	}
-	configFlag(cmd, &config, "the gate's configuration")
+	configFlag(cmd, &path, "the gate's configuration")
 	return cmd
 }
 
@@ -181,19 +197,25 @@ func (f forgotten) forget(s *cache.Store) string {
 }
 
 func newCacheStatsCmd() *cobra.Command {
-	var config string
+	var path string
 	cmd := &cobra.Command{
 		Use:   "stats --config FILE",
 		Short: "Count what the cache holds",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withCache(cmd, config, func(_ context.Context, s *cache.Store) error {
+			done, err := withGate(cmd, path, func(c *controller) error {
+				return statsOverSocket(c, cmd.OutOrStdout())
+			})
+			if done || err != nil {
+				return err
+			}
+			return withCache(cmd, path, func(_ context.Context, s *cache.Store) error {
 				printCacheStats(cmd, s)
 				return nil
 			})
 		},
 	}
-	configFlag(cmd, &config, "the gate's configuration")
+	configFlag(cmd, &path, "the gate's configuration")
 	return cmd
 }
 

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/rcptgate/rcptgate/policy/journal"
 	"github.com/rcptgate/rcptgate/policy/register"
 	"github.com/rcptgate/rcptgate/policy/senders"
+	"github.com/rcptgate/rcptgate/verify"
 )
 
 // Parts is what the API shows and changes. What is nil is not there, and its endpoints say so.
@@ -30,11 +32,15 @@ type Parts struct {
 	Config    func() Configuration
 }
 
-// Memory is what the verifier knows, to be forgotten. A nil function cannot be done.
+// Memory is what the verifier knows, to be forgotten and looked at. A nil function cannot be done.
 type Memory struct {
 	Address  func(esmtp.Address) error
 	Domain   func(domain string) error // with A-labels, in lower case
 	Provider func(name string) error
+
+	Look       func(esmtp.Address) (verify.Remembered, bool)
+	LookDomain func(ctx context.Context, domain string) verify.RememberedDomain
+	Counts     func() CacheCounts // but for the hits of memory, and misses
 }
 
 // archive is the journal's files, or nil.
@@ -101,6 +107,8 @@ func endpoints() []endpoint {
 		{"POST", "/v1/overrides", ScopeWrite, (*call).allow},
 		{"POST", "/v1/overrides/revoke", ScopeWrite, (*call).revoke},
 		{"POST", "/v1/forget", ScopeWrite, (*call).forget},
+		{"GET", "/v1/cache", ScopeRead, (*call).cache},
+		{"POST", "/v1/cache/lookup", ScopeRead, (*call).lookUp},
 		{"POST", "/v1/decisions/search", ScopeRead, (*call).searchDecisions},
 		{"POST", "/v1/decisions/stream", ScopeRead, (*call).stream},
 		{"GET", "/v1/decisions/{ref}", ScopeRead, (*call).decision},

@@ -143,6 +143,9 @@ func TestProblems(t *testing.T) {
 		{"POST", "/v1/decisions/stream", jsonKind, `{"action": "x"}`, 400, "", "unknown action", ""},
 		{"GET", "/v1/decisions/NOSUCH77", "", "", 404, "", "no decision has the reference NOSUCH77", "policy.journal.path"},
 		{"POST", "/v1/history", jsonKind, `{"points": -1}`, 400, "points", "negative", "number of minutes"},
+		{"POST", "/v1/cache/lookup", jsonKind, `{}`, 400, "domain", "is no domain", "example.com"},
+		{"POST", "/v1/cache/lookup", jsonKind, `{"address": "x"}`, 400, "address", "is no address", ""},
+		{"POST", "/v1/cache/lookup", jsonKind, `{"address": "a@b.example", "domain": "b.example"}`, 400, "domain", "too", "out"},
 		{"POST", "/v1/report", jsonKind, `{"since": "soon"}`, 400, "", "no time span", ""},
 		{"POST", "/v1/senders/search", jsonKind, `{"state": "bad"}`, 400, "state", "bad is none", "throttle"},
 		{"POST", "/v1/senders/release", jsonKind, `{}`, 400, "key", "there is none", "login"},
@@ -165,6 +168,7 @@ func TestNoParts(t *testing.T) {
 		"POST /v1/history":             "gate that runs",
 		"GET /v1/providers":            "gate that runs",
 		"GET /v1/config":               "gate that runs",
+		"GET /v1/cache":                "gate that runs",
 		"POST /v1/suppressions":        "suppression list",
 		"POST /v1/suppressions/search": "suppression list",
 		"POST /v1/suppressions/remove": "suppression list",
@@ -187,6 +191,8 @@ func TestNoParts(t *testing.T) {
 		`{"kind": "address", "name": "a@example.com"}`, `{"kind": "domain", "name": "example.com"}`,
 		`{"kind": "provider", "name": "google"}`,
 	} {
+		o.refused(o.post("/v1/cache/lookup", `{"domain": "example.com"}`), 503, "", "there is no cache", "verify.cache")
+		o.refused(o.post("/v1/cache/lookup", `{"address": "a@example.com"}`), 503, "", "there is no cache", "")
 		o.refused(o.post("/v1/forget", named), 501, "", "cannot be forgotten here", "allow it instead")
 	}
 }

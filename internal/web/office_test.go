@@ -22,6 +22,7 @@ import (
 	"github.com/rcptgate/rcptgate/policy/journal"
 	"github.com/rcptgate/rcptgate/policy/register"
 	"github.com/rcptgate/rcptgate/policy/senders"
+	"github.com/rcptgate/rcptgate/verify"
 )
 
 const (
@@ -90,6 +91,14 @@ func newOffice(tb testing.TB) *office {
 	o.parts.Memory = web.Memory{
 		Address: func(a esmtp.Address) error { return forget("address")(a.String()) },
 		Domain:  forget("domain"), Provider: forget("provider"),
+		Look:       remembered,
+		LookDomain: func(context.Context, string) verify.RememberedDomain { return rememberedDomain() },
+		Counts: func() web.CacheCounts {
+			return web.CacheCounts{
+				Memory: web.CacheMemory{Deliverable: 1, Limit: 1 << 20}, Hits: web.CacheHits{File: 1},
+				File: &web.CacheFile{Path: "verdicts.db", OK: true, Entries: map[string]int64{"verdicts": 1}},
+			}
+		},
 	}
 	o.parts.Status = func() web.Status {
 		return web.Status{

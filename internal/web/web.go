@@ -39,6 +39,8 @@
 //	POST /v1/overrides/revoke     write  Named
 //	POST /v1/forget               write  forget what the verifier knows of an address, a domain or a
 //	                                     provider: Named
+//	GET  /v1/cache                read   what the verifier's memory holds: CacheCounts
+//	POST /v1/cache/lookup         read   what it knows of an address or a domain: LookUp
 //	POST /v1/decisions/search     read   SearchDecisions
 //	POST /v1/decisions/stream     read   those from now on, a JSON object a line; as events if the
 //	                                     request accepts text/event-stream: SearchDecisions

@@ -56,6 +56,7 @@ type tableShard[V any] struct {
 	lists []*simplelru.LRU[Hash, V] // by section; guarded by mu, as all below
 	own   []int                     // by section: values that nobody pushes out
 	most  int                       // values of all sections
+	out   uint64                    // values that left for want of room
 	_     [64]byte                  // the next lock is on another cache line
 }
 
@@ -146,6 +147,7 @@ func (t *Table[V]) Put(h Hash, section int, v V) {
 	s.lists[section].Add(h, v)
 	if !t.sections[section].Borrows && s.lists[section].Len() > s.own[section] {
 		s.lists[section].RemoveOldest()
+		s.out++
 		return
 	}
 	s.shrink()
@@ -166,6 +168,7 @@ func (s *tableShard[V]) shrink() {
 			return
 		}
 		s.lists[victim].RemoveOldest()
+		s.out++
 	}
 }
 
@@ -192,6 +195,7 @@ func (t *Table[V]) Resize(size int) {
 		for i, list := range s.lists {
 			for !t.sections[i].Borrows && list.Len() > s.own[i] {
 				list.RemoveOldest()
+				s.out++
 			}
 		}
 		s.shrink()
@@ -207,6 +211,18 @@ func (t *Table[V]) Len(section int) int {
 		s.mu.Lock()
 		n += s.lists[section].Len()
 		s.mu.Unlock()
+	}
+	return n
+}
+
+// Evicted counts the values that left for want of room so far.
+func (t *Table[V]) Evicted() uint64 {
+	n := uint64(0)
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.RLock()
+		n += s.out
+		s.mu.RUnlock()
 	}
 	return n
 }
