@@ -19,6 +19,7 @@
 //	rcptgate why REF                        what a refusal was based on
 //	rcptgate report                         what was refused, or would have been
 //	rcptgate senders [list|release NAME]    who sends, who is held, and why
+//	rcptgate top                            watch the gate at work on the terminal
 //	rcptgate policy test|show|names         rules: tests, presets, names
 //	rcptgate demo                           a simulated world to watch the gate in
 //	rcptgate completion bash|zsh|fish       a script that completes commands in a shell
@@ -101,6 +102,7 @@ rest to the relay.`,
 		newServeCmd(), newCheckConfigCmd(), newDoctorCmd(), newVerifyCmd(), newBulkCmd(), newExplainCmd(),
 		newInternalDomainsCmd(), newClassifyCmd(), newCacheCmd(), newSuppressCmd(), newOverrideCmd(),
 		newWhyCmd(), newReportCmd(), newSendersCmd(), newPolicyCmd(), newDemoCmd(), newBenchCmd(),
+		newTopCmd(),
 		newConfigCmd(), newCompletionCmd(), newManCmd(), newHealthcheckCmd(),
 		newVersionCmd(),
 	)
