@@ -4,7 +4,7 @@
 import {el, fill} from './dom.js';
 import {minute} from './format.js';
 
-const height = 180;
+const height = 170;
 
 // chart makes one. series are {label, key, colour} with a colour of the style sheet by its name;
 // format writes a value. set takes the points, with the time as t.
@@ -38,8 +38,7 @@ export function chart({title, series, format}) {
       width: canvas.clientWidth, height, legend: {show: false}, cursor: {y: false, points: {size: 6}},
       scales: {y: {range: (_, low, high) => [0, Math.max(high * 1.1, 1)]}},
       axes: [
-        {...axis, space: 70, values: [
-          [3600, '{HH}:{mm}', '\n{YYYY}-{MM}-{DD}', null, null, null, null, null, 0],
+        {...axis, space: 70, size: 28, incrs: [60, 300, 600, 1800, 3600, 7200, 14_400], values: [
           [60, '{HH}:{mm}', null, null, null, null, null, null, 0],
         ]},
         {...axis, size: 54, values: (_, ticks) => ticks.map(format)},

@@ -2,7 +2,7 @@
 
 import {el, fill, field, input, select, check, values} from './dom.js';
 import {post, lines, Problem} from './api.js';
-import {clock, milliseconds, number} from './format.js';
+import {clock, took, number} from './format.js';
 import {say, fault} from './dialog.js';
 import {because, decision} from './words.js';
 import {table} from './table.js';
@@ -65,7 +65,7 @@ function columns(open) {
     {head: 'Sender', cell: (e) => e.sender ?? '–', wide: true},
     {head: 'Why', cell: because, wide: true},
     {head: 'Provider', cell: (e) => e.provider ?? '–'},
-    {head: 'Took', num: true, cell: (e) => milliseconds(e.wait_ms ?? e.message?.total_ms ?? 0)},
+    {head: 'Took', num: true, cell: (e) => took(e.wait_ms ?? e.message?.total_ms)},
     {head: 'Evidence', cell: (e) => e.ref ? el('a', {href: `#/decisions/${e.ref}`}, e.ref)
       : el('button', {type: 'button', class: 'link', on: {click: () => open(e)}}, 'show')},
   ];
@@ -90,13 +90,13 @@ function refForm({go}) {
 function filterForm(given) {
   const text = (name, label, hint) => field(label, input(name, {value: given?.[name], placeholder: hint}));
   return el('form', {class: 'filter'},
-    text('recipient', 'Recipient', 'bob@example.com or @example.com'),
-    text('sender', 'Sender', 'news@example.org or @example.org'),
+    text('recipient', 'Recipient', 'address or @example.com'),
+    text('sender', 'Sender', 'address or @example.org'),
     field('Kind', select('kind', [['recipient', 'Recipients'], ['message', 'Messages'], ['', 'Both']], 'recipient')),
     field('Time', select('since', [['', 'All in memory'], ['10m', 'Last 10 minutes'], ['1h', 'Last hour'],
       ['1d', 'Last day'], ['7d', 'Last week']])),
     el('details', {class: 'more', open: Boolean(given)}, el('summary', null, 'More'),
-      el('div', {class: 'filter'}, text('client', 'Client', '192.0.2.1 or 192.0.2.0/24'), text('login', 'Login', 'alice'),
+      el('div', {class: 'filter'}, text('client', 'Client', 'address or 192.0.2.0/24'), text('login', 'Login', 'alice'),
         text('rule', 'Rule'), text('reason', 'Reason', 'mailbox_unknown'), text('provider', 'Provider', 'google'),
         field('Decision', select('action', [['', 'Any'], ['accept', 'Accepted'], ['defer', 'Deferred'], ['reject', 'Refused']])),
         check('Search the journal’s files, too (takes longer)', 'files'))),

@@ -26,11 +26,22 @@ function add(element, children) {
   }
 }
 
-// fill puts children in place of those that an element has.
+// fill puts children in place of those that an element has. What had the focus keeps it, if there is
+// something of the same name again: the page renews itself under the hands of people.
 export function fill(element, ...children) {
+  const focused = element.contains(document.activeElement) ? document.activeElement : null;
   element.replaceChildren();
   add(element, children);
+  if (focused && focused !== element) {
+    const name = nameOf(focused);
+    [...element.querySelectorAll(focused.localName)].find((other) => nameOf(other) === name)
+      ?.focus({preventScroll: true});
+  }
   return element;
+}
+
+function nameOf(element) {
+  return element.getAttribute('aria-label') ?? element.getAttribute('href') ?? element.textContent;
 }
 
 let last = 0;

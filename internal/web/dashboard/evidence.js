@@ -2,7 +2,7 @@
 
 import {el, fill, pairs} from './dom.js';
 import {get, open} from './api.js';
-import {clock, milliseconds, minute, number, octets, span} from './format.js';
+import {clock, took, minute, number, octets, span} from './format.js';
 import {because, decision} from './words.js';
 import {table} from './table.js';
 
@@ -44,7 +44,7 @@ export function evidence(e) {
     ['Decision', [
       ['When', clock(e.time)], ['Recipient', e.recipient], ['Decision', decision(e)], ['Why', because(e)],
       ['Rule', e.rule], ['Reply', e.reply], ['Reply if enforced', e.shadow_reply], ['Reference', e.ref],
-      ['Took', milliseconds(e.wait_ms ?? 0)], ['Marks', e.marks?.join(', ')], ['Header fields added', e.headers?.join('\n')],
+      ['Took', took(e.wait_ms)], ['Marks', e.marks?.join(', ')], ['Header fields added', e.headers?.join('\n')],
     ]],
     ['Who sent it', [
       ['Sender', e.sender], ['Login', e.login], ['Client', [e.client, e.client_name].filter(Boolean).join(' ')],
@@ -83,7 +83,7 @@ export function evidence(e) {
       ['Relay', e.message.relay], ['Queue id', e.message.queue_id], ['Error', e.message.error],
       ['From', e.message.from_domain], ['Checks', e.message.checks?.map((c) =>
         [c.check, c.level, c.detail].filter(Boolean).join(' ')).join('\n')],
-      ['Took', milliseconds(e.message.total_ms ?? 0)], ['Of that the relay', milliseconds(e.message.relay_ms ?? 0)],
+      ['Took', took(e.message.total_ms)], ['Of that the relay', took(e.message.relay_ms)],
     ]],
   ];
   return el('section', {class: 'evidence', tabindex: '-1', 'aria-label': 'Evidence'},

@@ -18,8 +18,14 @@ export function share(part, all) {
 // milliseconds is a time that something took.
 export function milliseconds(ms) {
   if (!Number.isFinite(ms)) return '–';
+  if (ms > 0 && ms < 0.1) return '< 0.1 ms';
   if (ms >= 10_000) return `${one.format(ms / 1000)} s`;
   return ms < 10 ? `${one.format(ms)} ms` : `${whole.format(ms)} ms`;
+}
+
+// took is how long a decision took, which the journal has in whole milliseconds.
+export function took(ms) {
+  return ms > 0 ? milliseconds(ms) : '< 1 ms';
 }
 
 // octets is a size.

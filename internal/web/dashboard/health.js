@@ -1,6 +1,8 @@
 // How the gate is, in plain words, with the next step.
 
 import {el} from './dom.js';
+import {number, since} from './format.js';
+import {table} from './table.js';
 import {mark} from './words.js';
 
 const levels = {ok: 'ok', degraded: 'warn', failed: 'bad'};
@@ -44,4 +46,29 @@ function next(part) {
   const step = Object.hasOwn(steps, part) ? steps[part] : ['See the gate’s log.'];
   return el('p', {class: 'next'}, el('strong', null, 'Next: '),
     step.map((piece) => Array.isArray(piece) ? el('a', {href: piece[1]}, piece[0]) : piece));
+}
+
+// relay is the servers that mail is passed to, and what is wrong with our own addresses.
+export function relay(status) {
+  const servers = table({
+    caption: 'The relay', empty: 'The gate knows of no relay.', columns: [
+      {head: 'Server', cell: (r) => r.address},
+      {head: 'State', cell: (r) => r.state === 'up' ? mark('takes mail', 'ok') : mark('takes no mail', 'bad')},
+      {head: 'Since', cell: (r) => since(r.since)},
+      {head: 'Sessions', num: true, cell: (r) => `${number(r.sessions)} (${number(r.idle)} idle)`},
+      {head: 'Last fault', cell: (r) => r.error || '–', wide: true},
+    ],
+  });
+  servers.set(status.relay ?? []);
+  const findings = status.own_addresses?.findings ?? [];
+  if (findings.length === 0) return servers.element;
+  const own = table({
+    caption: `Own addresses: ${status.own_addresses.addresses?.join(', ') || 'not known yet'}`, columns: [
+      {head: 'Finding', cell: (f) => mark(f.what, f.severity === 'notice' ? 'none' : 'warn'), wide: true},
+      {head: 'About', cell: (f) => f.subject},
+      {head: 'What to do', cell: (f) => f.fix, wide: true},
+    ],
+  });
+  own.set(findings);
+  return [servers.element, own.element];
 }

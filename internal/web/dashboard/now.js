@@ -3,17 +3,19 @@
 import {el, fill, select, field} from './dom.js';
 import {get, post, Problem} from './api.js';
 import {number, share, milliseconds, minute, clock} from './format.js';
-import {headline, health} from './health.js';
+import {fault} from './dialog.js';
+import {headline, health, relay} from './health.js';
 import {because, decision} from './words.js';
 import {chart} from './chart.js';
 import {table} from './table.js';
 
-const hour = 60; // points
+const hour = 60; // points of the history
 
 // show fills root with the view, and keeps it as it is now.
 export async function show(root, {signal, every}) {
   const head = el('p', {class: 'headline', 'aria-live': 'polite'});
   const parts = el('div');
+  const upstreams = el('div');
   const tiles = el('dl', {class: 'tiles'});
   const past = pastOf(signal);
   const last = table({
@@ -35,18 +37,22 @@ export async function show(root, {signal, every}) {
     if (line.textContent !== said) fill(head, line);
     said = line.textContent;
     fill(parts, health(status));
+    fill(upstreams, relay(status));
     fill(tiles, tilesOf(status, sum));
   };
-  await every(60, async () => {
+  const look = async () => {
     try {
-      const {points} = await get('/v1/history', signal);
+      // Only as much as is shown: a whole day is a quarter of a megabyte.
+      const {points} = await post('/v1/history', {points: past.wanted() + 1}, signal);
       past.set(points);
       sum = sumOf(points.slice(-hour));
     } catch (error) {
       if (!(error instanceof Problem) || error.status !== 404) throw error;
     }
     if (status) tell();
-  });
+  };
+  past.onrange(() => look().catch((error) => { if (!signal.aborted) fault(error); }));
+  await every(15, look);
   await every(5, async () => {
     const refusals = post('/v1/decisions/search', {kind: 'recipient', refused: true, limit: 8}, signal)
       .catch((error) => { if (error.status !== 503) throw error; });
@@ -55,7 +61,7 @@ export async function show(root, {signal, every}) {
     tell();
   });
   fill(root, el('h1', null, 'Now'), head, tiles, past.element, last.element,
-    el('section', null, el('h2', null, 'Health'), parts), about(status));
+    el('section', null, el('h2', null, 'Health'), parts), upstreams, about(status));
 }
 
 function about(status) {
@@ -92,7 +98,7 @@ function tilesOf(status, sum) {
       tile('Deferred', number(sum.deferred ?? 0), share(sum.deferred ?? 0, all)),
       tile('Time to answer', milliseconds(sum.busy?.rcpt_p50_ms), `95 of 100 within ${milliseconds(sum.busy?.rcpt_p95_ms)}`),
       tile('Known from memory', share(sum.cache_hits ?? 0, memory), `${number(sum.probes ?? 0)} mail servers asked`),
-      tile('Refused to answer us', number(sum.blocked ?? 0), 'by mail servers'),
+      tile('Probes refused', number(sum.blocked ?? 0), 'for our address or sender'),
     );
   }
   const states = status.senders ?? {};
@@ -102,6 +108,7 @@ function tilesOf(status, sum) {
     tile('Suppressed addresses', number(total(status.suppressions)), `${number(total(status.suppressed))} recipients refused by it`),
     tile('Overrides in force', number(status.overrides), el('a', {href: '#/overrides'}, 'see them')),
   );
+  if (sum?.relay_failures) tiles.push(tile('Messages no relay took', number(sum.relay_failures), 'in the last hour'));
   if (status.journal?.lost || status.journal?.unsaved) {
     tiles.push(tile('Journal entries lost', number(status.journal.lost + status.journal.unsaved), 'is the disk full?'));
   }
@@ -122,14 +129,7 @@ function pastOf(signal) {
       {label: '95 of 100 within', key: 'rcpt_p95_ms', colour: 'other'},
     ],
   });
-  let points = [];
   const range = select('range', [['60', 'Last hour'], ['360', 'Last 6 hours'], ['1440', 'Last 24 hours']], '60');
-  const cut = () => {
-    const part = points.slice(-Number(range.value));
-    rates.set(part);
-    times.set(part);
-  };
-  range.addEventListener('change', cut);
   rates.follow(signal);
   times.follow(signal);
   const few = el('p', {class: 'empty'});
@@ -137,13 +137,16 @@ function pastOf(signal) {
     field('Show', range), few, el('div', {class: 'charts'}, rates.element, times.element));
   return {
     element,
+    wanted: () => Number(range.value),
+    onrange(fn) { range.addEventListener('change', fn); },
     set(list) {
       // The last minute is not over: its counts would look like a fall.
-      points = list.filter((point) => !point.open);
+      const points = list.filter((point) => !point.open);
       element.hidden = false;
       fill(few, points.length < 2 ? 'The gate has just started: lines appear when two minutes are over.' : '');
       few.hidden = points.length >= 2;
-      cut();
+      rates.set(points);
+      times.set(points);
     },
   };
 }

@@ -14,34 +14,33 @@ export async function show(root, {signal, every}) {
     caption: 'Providers with traffic since the start',
     empty: 'No mail server was asked since the start. Providers appear here with the first recipients.',
     columns: [
-      {head: 'Provider', cell: (p) => el('span', {title: p.name}, p.title || p.name)},
+      {head: 'Provider', cell: (p) => el('span', {title: p.name}, p.title)},
       {head: 'State', cell: state, wide: true},
+      {head: 'Recipients', num: true, cell: (p) => number(decided(p))},
+      {head: 'Exists', num: true, cell: (p) => share(p.deliverable, decided(p))},
+      {head: 'Does not exist', num: true, cell: (p) => share(p.undeliverable, decided(p))},
+      {head: 'Not known', num: true, cell: (p) => share(p.unknown, decided(p))},
       {head: 'Asked', num: true, cell: (p) => number(p.probes)},
-      {head: 'Exists', num: true, cell: (p) => share(p.deliverable, p.probes)},
-      {head: 'Does not exist', num: true, cell: (p) => share(p.undeliverable, p.probes)},
-      {head: 'Not known', num: true, cell: (p) => share(p.unknown, p.probes)},
       {head: 'Refused us', num: true, cell: (p) => number(p.blocked)},
-      {head: 'Connections', num: true, cell: (p) => number(p.connections)},
-      {head: 'Limit', cell: (p) => p.limit || '–'},
-      {head: 'What its answers are worth', cell: (p) => p.trust || '–', wide: true},
+      {head: 'What its answers are worth', cell: worth, wide: true},
       {head: 'Change', cell: forget},
     ],
   });
   const quiet = table({
     caption: 'Known providers without traffic', empty: 'There is none: all that are known were asked.',
     columns: [
-      {head: 'Provider', cell: (p) => el('span', {title: p.name}, p.title || p.name)},
-      {head: 'Limit', cell: (p) => p.limit || '–'},
-      {head: 'What its answers are worth', cell: (p) => p.trust || '–', wide: true},
+      {head: 'Provider', cell: (p) => el('span', {title: p.name}, p.title)},
+      {head: 'What its answers are worth', cell: worth, wide: true},
     ],
   });
   const paused = el('div', {'aria-live': 'polite'});
   let said = '';
   await every(10, async () => {
     const {providers} = await get('/v1/providers', signal);
-    const busy = (p) => p.probes > 0 || p.connections > 0 || p.state !== 'ok';
-    const away = providers.filter((p) => p.state === 'paused').map((p) => p.title || p.name);
-    const text = away.length === 0 ? 'No provider wants to be left alone.'
+    const busy = (p) => p.probes > 0 || decided(p) > 0 || p.connections > 0 || p.state !== 'ok';
+    // "other" is many sites, of which some are meant.
+    const away = providers.filter((p) => p.state === 'paused').map((p) => p.name === 'other' ? `other mail servers (${p.why})` : p.title);
+    const text = away.length === 0 ? 'Nobody wants to be left alone.'
       : `Left alone for now: ${away.join(', ')}. Recipients there that are not known pass meanwhile.`;
     if (text !== said) fill(paused, el('p', {class: 'headline'}, mark(text, away.length ? 'warn' : 'ok')));
     said = text;
@@ -52,6 +51,14 @@ export async function show(root, {signal, every}) {
     el('details', null, el('summary', null, 'Providers without traffic'), quiet.element));
 }
 
+// decided are the recipients there with a verdict, whether it was asked for or known.
+const decided = (p) => p.deliverable + p.undeliverable + p.unknown;
+
+function worth(p) {
+  return [p.trust, el('div', {class: 'detail'}, `asked with at most ${p.limit}`,
+    p.connections > 0 && `; ${number(p.connections)} open now`)];
+}
+
 function state(p) {
   const [word, level] = Object.hasOwn(states, p.state) ? states[p.state] : [p.state, 'none'];
   return [mark(word, level), p.paused_until && el('div', null, `until ${until(p.paused_until)}`),
@@ -59,7 +66,7 @@ function state(p) {
 }
 
 function forget(p) {
-  const title = p.title || p.name;
+  const {title} = p;
   return writer('Forget', {
     name: `Forget what ${title} said`,
     ask: {

@@ -54,9 +54,10 @@ export function because(entry) {
   if (entry.suppression) return `suppressed: ${(entry.suppression.reason ?? '').replaceAll('_', ' ')}`;
   if (entry.override) return `allowed by an override of the ${entry.override.kind}`;
   if (entry.hold) return `${entry.hold.kind} by ${entry.hold.name}`;
-  if (entry.relayed) return `the relay's answer: ${entry.reply}`;
-  const words = [entry.reason && reason(entry.reason), entry.rule && `rule ${entry.rule}`].filter(Boolean);
-  return words.join('; ') || entry.reply || '–';
+  if (entry.relayed && !entry.reply?.startsWith('2')) return `the relay's answer: ${entry.reply}`;
+  // A rule of the preset goes by the verdict: its reason says it all.
+  const own = entry.rule && !entry.rule.startsWith('built-in') ? `rule ${entry.rule}` : '';
+  return [entry.reason && reason(entry.reason), own].filter(Boolean).join('; ') || entry.rule || entry.reply || '–';
 }
 
 const outcomes = {
