@@ -38,6 +38,43 @@ type lineOutput struct {
 	second int64  // of stamp
 	stamp  []byte // that second in the local zone, as in RFC 3339
 	zone   int    // where in stamp the zone begins
+	last   [maxPlain]written
+}
+
+// written is the attribute that the last plain line had at its place, and what it looked like:
+// lines that follow each other have much in common.
+type written struct {
+	slog.Attr
+
+	text []byte
+}
+
+// mostWritten is how long a text may be to be kept.
+const mostWritten = 128
+
+// is reports whether a is the same attribute.
+func (w *written) is(a *slog.Attr) bool {
+	if w.Key != a.Key || len(w.text) == 0 {
+		return false
+	}
+	kind := a.Value.Kind()
+	if kind != w.Value.Kind() {
+		return false
+	}
+	switch kind { //nolint:exhaustive // the others are not plain
+	case slog.KindString:
+		return w.Value.String() == a.Value.String()
+	case slog.KindInt64:
+		return w.Value.Int64() == a.Value.Int64()
+	case slog.KindUint64:
+		return w.Value.Uint64() == a.Value.Uint64()
+	case slog.KindBool:
+		return w.Value.Bool() == a.Value.Bool()
+	case slog.KindFloat64: // -0 is 0 here, but for its sign, and NaN never plain
+		x, y := w.Value.Float64(), a.Value.Float64()
+		return x == y && x != 0
+	}
+	return false
 }
 
 // Write is for slog's handler.
@@ -129,7 +166,7 @@ func (h *lineHandler) write(
 	defer o.mu.Unlock()
 	dst, ok := h.appendHead(o.line[:0], at, level, message)
 	if ok {
-		dst, ok = h.appendAttrs(append(dst, h.prefix...), attrs)
+		dst, ok = h.appendLike(append(dst, h.prefix...), attrs)
 	}
 	if o.line = dst; cap(dst) > logBatch {
 		o.line = nil
@@ -193,40 +230,65 @@ func (o *lineOutput) appendTime(dst []byte, at time.Time, json bool) []byte {
 	return append(dst, o.stamp[o.zone:]...)
 }
 
+// appendLike is appendAttrs for those of a line, which may be much like the line before.
+func (h *lineHandler) appendLike(dst []byte, attrs []slog.Attr) (_ []byte, ok bool) {
+	for i := range attrs {
+		if i == maxPlain {
+			return h.appendAttrs(dst, attrs[i:])
+		}
+		last := &h.out.last[i]
+		if last.is(&attrs[i]) {
+			dst = append(dst, last.text...)
+			continue
+		}
+		from := len(dst)
+		if dst, ok = h.appendAttr(dst, &attrs[i]); !ok {
+			return dst, false
+		}
+		if n := len(dst) - from; n <= mostWritten {
+			last.Attr, last.text = attrs[i], append(last.text[:0], dst[from:]...)
+		} else {
+			last.text = last.text[:0]
+		}
+	}
+	return dst, true
+}
+
 // appendAttrs appends attributes, each with the separator before it.
 func (h *lineHandler) appendAttrs(dst []byte, attrs []slog.Attr) (_ []byte, ok bool) {
 	for i := range attrs {
-		a := &attrs[i]
-		if a.Key == "" || !plainWord(a.Key) {
-			return dst, false
-		}
-		if h.json {
-			dst = append(append(append(dst, `,"`...), a.Key...), `":`...)
-		} else {
-			dst = append(append(append(dst, ' '), a.Key...), '=')
-		}
-		switch a.Value.Kind() {
-		case slog.KindString:
-			if dst, ok = h.appendString(dst, a.Value.String()); !ok {
-				return dst, false
-			}
-		case slog.KindInt64:
-			dst = strconv.AppendInt(dst, a.Value.Int64(), 10)
-		case slog.KindUint64:
-			dst = strconv.AppendUint(dst, a.Value.Uint64(), 10)
-		case slog.KindBool:
-			dst = strconv.AppendBool(dst, a.Value.Bool())
-		case slog.KindFloat64:
-			f := a.Value.Float64()
-			if f != 0 && !(math.Abs(f) >= 1e-4 && math.Abs(f) < 1e6) { // one form in text and JSON
-				return dst, false
-			}
-			dst = appendFloat(dst, f)
-		default:
+		if dst, ok = h.appendAttr(dst, &attrs[i]); !ok {
 			return dst, false
 		}
 	}
 	return dst, true
+}
+
+func (h *lineHandler) appendAttr(dst []byte, a *slog.Attr) (_ []byte, ok bool) {
+	if a.Key == "" || !plainWord(a.Key) {
+		return dst, false
+	}
+	if h.json {
+		dst = append(append(append(dst, `,"`...), a.Key...), `":`...)
+	} else {
+		dst = append(append(append(dst, ' '), a.Key...), '=')
+	}
+	switch a.Value.Kind() { //nolint:exhaustive // the others are left to slog
+	case slog.KindString:
+		return h.appendString(dst, a.Value.String())
+	case slog.KindInt64:
+		return strconv.AppendInt(dst, a.Value.Int64(), 10), true
+	case slog.KindUint64:
+		return strconv.AppendUint(dst, a.Value.Uint64(), 10), true
+	case slog.KindBool:
+		return strconv.AppendBool(dst, a.Value.Bool()), true
+	case slog.KindFloat64:
+		f := a.Value.Float64()
+		if f == 0 || math.Abs(f) >= 1e-4 && math.Abs(f) < 1e6 { // one form in text and JSON
+			return appendFloat(dst, f), true
+		}
+	}
+	return dst, false
 }
 
 // appendFloat appends f, which is 0 or from 1e-4 to 1e6, with the fewest digits that mean it. Most

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"strings"
 	"testing"
 	"time"
 )
@@ -103,6 +104,35 @@ func FuzzLineHandler(f *testing.F) {
 	})
 }
 
+// TestLinesInTurn: lines have nothing of the lines before, however much they are like them.
+func TestLinesInTurn(t *testing.T) {
+	values := []slog.Value{
+		slog.IntValue(0), slog.Uint64Value(0), slog.BoolValue(false), slog.Float64Value(0),
+		slog.Float64Value(math.Copysign(0, -1)), slog.Float64Value(math.NaN()), slog.Float64Value(0.5),
+		slog.IntValue(1), slog.Uint64Value(1), slog.BoolValue(true), slog.Float64Value(1),
+		slog.StringValue(""), slog.StringValue("1"), slog.StringValue("true"),
+		slog.StringValue(strings.Repeat("x", mostWritten)), slog.StringValue("two words"),
+		slog.StringValue("tab\t"), slog.DurationValue(1),
+	}
+	keys := []string{"a", "b", "a b", ""}
+	now := time.Now()
+	checkLine(t, func(h slog.Handler) {
+		other := h.WithAttrs([]slog.Attr{slog.String("pkg", "other")})
+		for i := range 20_000 {
+			r := slog.NewRecord(now, slog.LevelInfo, "m", 0)
+			for k := range 1 + i%maxPlain {
+				n := (i + 1) * (k + 7) * 31 / 5 // some as before, some not
+				r.AddAttrs(slog.Attr{Key: keys[n/90%len(keys)], Value: values[n/20%len(values)]})
+			}
+			if i%3 == 0 {
+				_ = other.Handle(context.Background(), r)
+			} else {
+				_ = h.Handle(context.Background(), r)
+			}
+		}
+	})
+}
+
 // lineAttrs are those of an ordinary line about a recipient.
 func lineAttrs() []slog.Attr {
 	return []slog.Attr{
@@ -129,19 +159,28 @@ func TestLineWithoutGarbage(t *testing.T) {
 	}
 }
 
+// BenchmarkLogLine is the line of a recipient like the one before, but for its address and server.
 func BenchmarkLogLine(b *testing.B) {
 	attrs := lineAttrs()
+	next := func(i int) {
+		attrs[0] = slog.String("recipient", [...]string{"a…@d1.example.com", "b…@d2.example.com"}[i&1])
+		attrs[6] = slog.String("mx", [...]string{"mx1.example.com", "mx2.example.com", "mx3.example.com"}[i%3])
+	}
 	b.Run("ours", func(b *testing.B) {
-		h, ctx := newLineHandler(newLogWriter(io.Discard), false), context.Background()
+		h, ctx, i := newLineHandler(newLogWriter(io.Discard), false), context.Background(), 0
 		b.ReportAllocs()
 		for b.Loop() {
+			next(i)
+			i++
 			_ = h.HandleAttrs(ctx, time.Now(), slog.LevelInfo, "recipient", attrs)
 		}
 	})
 	b.Run("slog", func(b *testing.B) {
-		l, ctx := slog.New(slog.NewTextHandler(newLogWriter(io.Discard), nil)), context.Background()
+		l, ctx, i := slog.New(slog.NewTextHandler(newLogWriter(io.Discard), nil)), context.Background(), 0
 		b.ReportAllocs()
 		for b.Loop() {
+			next(i)
+			i++
 			l.LogAttrs(ctx, slog.LevelInfo, "recipient", attrs...)
 		}
 	})
