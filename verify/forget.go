@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
+	"github.com/rcptgate/rcptgate/verify/provider"
 )
 
 // Forget drops what is known of an address, for the next question to ask anew.
@@ -31,9 +32,15 @@ func (v *Verifier) ForgetDomain(domain string) {
 // ForgetProvider drops the verdicts about mailboxes at a provider, by the name of its profile, that
 // were made until at. They stay where they are and are not read any more, also those that come from
 // the store: it is the caller who remembers at beyond the end of the process, for as long as verdicts
-// live.
-func (v *Verifier) ForgetProvider(name string, at time.Time) {
-	v.memory.forgotten.add(name, at)
+// live. There is nothing to forget of a name that no profile has, and known is false: so what is kept
+// is bounded by the profiles.
+func (v *Verifier) ForgetProvider(name string, at time.Time) (known bool) {
+	_, known = v.settings.Load().providers.Get(name)
+	if known && name != provider.Generic { // of which verdicts tell no name
+		v.memory.forgotten.add(name, at)
+		return true
+	}
+	return false
 }
 
 // forgotten says until when verdicts about a provider's mailboxes are void. Reading it costs nothing

@@ -354,7 +354,14 @@ func TestForgetProvider(t *testing.T) {
 		want(t, first, verify.Undeliverable, verify.MailboxUnknown)
 		want(t, w.verify("new@example.com"), verify.Undeliverable, verify.MailboxUnknown)
 		sleep(time.Second)
-		w.v.ForgetProvider(first.Provider, time.Now())
+		if !w.v.ForgetProvider(first.Provider, time.Now()) {
+			t.Errorf("%q is not known", first.Provider)
+		}
+		for _, name := range []string{"", "generic", "googel"} {
+			if w.v.ForgetProvider(name, time.Now()) {
+				t.Errorf("%q is forgotten", name)
+			}
+		}
 		sleep(time.Second)
 		if r := w.verify("new@gmail.com"); r.Cached {
 			t.Errorf("not forgotten: %+v", r)

@@ -7,12 +7,13 @@ import (
 	"io"
 	"maps"
 	"net"
-	"slices"
+	"strconv"
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/config"
 	"github.com/rcptgate/rcptgate/internal/esmtp"
 	"github.com/rcptgate/rcptgate/internal/web"
+	"github.com/rcptgate/rcptgate/policy/register"
 	"github.com/rcptgate/rcptgate/verify"
 )
 
@@ -108,11 +109,18 @@ const forgottenName = "forgotten.json"
 const forgottenFor = 366 * 24 * time.Hour
 
 // forgetProvider makes all verdicts about a provider's mailboxes void, also those in the cache's
-// file, which a gate that starts later must not believe either.
+// file, which a gate that starts later must not believe either. Only a provider with a profile can be
+// forgotten, so that nobody fills the file.
 func (k *kept) forgetProvider(v *verify.Verifier, name string, now time.Time) error {
 	k.forgetting.Lock()
 	defer k.forgetting.Unlock()
-	v.ForgetProvider(name, now)
+	if !v.ForgetProvider(name, now) {
+		return &register.FieldError{
+			Field: "name", Detail: "there is no provider " + strconv.Quote(name),
+			Hint: "write one as verdicts and GET /v1/providers name it; of a site without a profile, " +
+				"forget the domains",
+		}
+	}
 	if k.forgotten == nil {
 		k.forgotten = make(map[string]time.Time)
 	}
@@ -133,11 +141,8 @@ func (k *kept) restoreForgotten(v *verify.Verifier) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", k.dir.Path(forgottenName), err)
 	}
-	maps.DeleteFunc(k.forgotten, func(_ string, at time.Time) bool {
-		return time.Since(at) > forgottenFor
+	maps.DeleteFunc(k.forgotten, func(name string, at time.Time) bool {
+		return time.Since(at) > forgottenFor || !v.ForgetProvider(name, at)
 	})
-	for _, name := range slices.Sorted(maps.Keys(k.forgotten)) {
-		v.ForgetProvider(name, k.forgotten[name])
-	}
 	return nil
 }
