@@ -25,7 +25,9 @@
 // # Overrides
 //
 // An override allows a mailbox, a domain ("example.com" itself, ".example.com" its subdomains) or a
-// provider, for 7 days if it does not say. It does not touch what it overrides.
+// provider, for 7 days if it does not say. It does not touch what it overrides. That of a provider
+// is about what its servers say, and not about the suppression list: who looks that up asks
+// [Register.Allowed] before, and [Register.AllowedProvider] only before it believes a verdict.
 //
 // # Files
 //

@@ -39,7 +39,9 @@ const (
 	AllowProvider OverrideKind = "provider"
 )
 
-// Override allows: no verdict about its recipients refuses them, and no suppression does.
+// Override allows: no verdict about its recipients refuses them. One of an address or a domain means
+// that this mail is to go out: nor does a suppression refuse it. One of a provider means that what its
+// servers say is not to be believed, and leaves alone what people have put on the suppression list.
 type Override struct {
 	Kind    OverrideKind
 	Name    string
