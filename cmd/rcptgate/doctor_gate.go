@@ -117,6 +117,10 @@ func (d *doctor) addPart(r *doctorReport, part, state, detail string) {
 	case web.OK.String():
 		r.ok("%s", what)
 	case web.Failed.String():
+		if part == "relay" && d.onlyPolicyd() {
+			r.note(what, onlyPolicydMeans, "")
+			return
+		}
 		r.fault(what, "mail cannot pass", fix)
 	default:
 		r.warning(what, "", fix)
@@ -178,6 +182,7 @@ func fetchLocal(ctx context.Context, network, address, path string) ([]byte, err
 // checkListeners tells whether the gate could listen where the configuration says.
 func (d *doctor) checkListeners(ctx context.Context, r *doctorReport) {
 	served := 0
+	var strangers []string
 	for _, p := range places(d.cfg) {
 		network, address := readyAddress(p.endpoint)
 		conn, err := new(net.Dialer).DialContext(ctx, network, address)
@@ -196,6 +201,13 @@ func (d *doctor) checkListeners(ctx context.Context, r *doctorReport) {
 		what := "something listens at " + address
 		if banner != "" {
 			what += fmt.Sprintf(" and says %q", shorten(banner, 80))
+		}
+		// Only an SMTP listener says who it is: beside one of a gate, the others are its own.
+		strangers = append(strangers, what)
+	}
+	for _, what := range strangers {
+		if served > 0 && !strings.Contains(what, " says ") {
+			continue
 		}
 		// A socket that systemd holds accepts connections, too.
 		r.warning(what, "if it is neither the gate nor systemd's rcptgate.socket, the gate cannot start",

@@ -51,6 +51,10 @@ func (d *doctor) checkUpstream(ctx context.Context, r *doctorReport, settings re
 	_ = pool.Close() //nolint:contextcheck // it bounds its QUITs itself
 	if err != nil {
 		problem, fix := relayProblem(err)
+		if d.onlyPolicyd() {
+			r.note(problem, onlyPolicydMeans, "")
+			return
+		}
 		r.fault(problem, "its mail gets 451, or goes to another upstream", fix)
 		return
 	}
@@ -65,6 +69,15 @@ func (d *doctor) checkUpstream(ctx context.Context, r *doctorReport, settings re
 	}
 	d.converse(ctx, r, settings)
 }
+
+// onlyPolicyd tells whether the configuration is that of a policy service, which needs no relay: it
+// names none.
+func (d *doctor) onlyPolicyd() bool {
+	return len(d.cfg.Policyd.Listen) > 0 && !d.cfg.IsSet("relay.upstreams") && !d.cfg.IsSet("relay.upstream")
+}
+
+const onlyPolicydMeans = "no relay is configured, and a gate that is only a policy service needs none; its /readyz " +
+	"says that mail cannot pass all the same"
 
 // relayProblem takes the error of package relay apart, whose parts behind the first are advice.
 func relayProblem(err error) (problem, fix string) {
