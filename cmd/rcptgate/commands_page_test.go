@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,6 +49,11 @@ func unrunExamples() map[string]string {
 	return map[string]string{
 		"rcptgate demo --keep": "it runs until it is interrupted",
 	}
+}
+
+// stoppedExamples are the commands whose examples want no gate to run.
+func stoppedExamples() []string {
+	return []string{"rcptgate cache export", "rcptgate cache import"}
 }
 
 // commandsPage writes Markdown.
@@ -141,6 +147,9 @@ func (p *commandsPage) examples(cmd *cobra.Command) {
 			continue
 		}
 		writef(&run, "%s\n", text)
+	}
+	if slices.Contains(stoppedExamples(), cmd.CommandPath()) {
+		writef(p, "<!-- with the gate stopped -->\n")
 	}
 	if run.Len() > 0 {
 		writef(p, "```sh\n%s```\n\n", run.String())
