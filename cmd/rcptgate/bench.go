@@ -85,7 +85,7 @@ that has nothing else to do.`,
 	f.StringVar(&b.against, "against", "", "another gate to compare with, as the build before a change")
 	f.StringVar(&b.postfix, "postfix", "", "the script e2e/postfix.sh; without it there is no Postfix")
 	f.StringVar(&b.only, "only", "", "only kinds of work and parts whose name has this in it")
-	cmd.AddCommand(newBenchServerCmd(), newSoakCmd())
+	cmd.AddCommand(newBenchServerCmd(), newBenchUnrecordedCmd(), newSoakCmd())
 	return cmd
 }
 
@@ -104,6 +104,7 @@ func (b *benchmark) run(ctx context.Context) error {
 		{benchThroughput, b.throughput},
 		{"warm recipients", b.warm},
 		{"policy delegation", b.policyd},
+		{"records", b.records},
 		{"cached refusal", b.refusal},
 		{"idle memory", b.idleMemory},
 		{"big messages", b.bigMessages},

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -18,7 +19,8 @@ import (
 // benchGate is a gate that runs in a process of its own.
 type benchGate struct {
 	binary  string
-	config  string // file
+	serve   []string // the command; nil: serve
+	config  string   // file
 	address string
 	http    string
 	tree    bench.Tree
@@ -30,7 +32,7 @@ type benchGate struct {
 // startGate starts a binary as `serve` does in production, with a generated configuration. It logs
 // at the default level, to nowhere unless the lab has a file for it.
 func (l *benchLab) startGate(ctx context.Context, binary, relay string) (*benchGate, error) {
-	g := &benchGate{binary: binary}
+	g := &benchGate{binary: binary, serve: l.serve}
 	var err error
 	if g.address, err = freeAddress(ctx); err != nil {
 		return nil, err
@@ -90,7 +92,12 @@ func (l *benchLab) write(g *benchGate, relay string) error {
 func (l *benchLab) launch(ctx context.Context, g *benchGate) error {
 	// It is not killed when ctx ends: stop lets it end properly.
 	ctx = context.WithoutCancel(ctx)
-	g.cmd = exec.CommandContext(ctx, g.binary, "serve", "--config", g.config) //nolint:gosec // ours
+	command := g.serve
+	if command == nil {
+		command = []string{"serve"}
+	}
+	args := append(slices.Clone(command), "--config", g.config)
+	g.cmd = exec.CommandContext(ctx, g.binary, args...) //nolint:gosec // ours
 	if l.gateLog != nil {
 		g.cmd.Stderr = l.gateLog
 	}
@@ -123,6 +130,7 @@ func (l *benchLab) config(g *benchGate, relay string) []byte {
 	return fmt.Appendf(nil, `
 [log]
 redact = %t
+%s
 
 [proxy]
 listen = [%q]
@@ -147,7 +155,7 @@ servers = [%q]
 [http]
 listen = %q
 
-%s`, redact, g.address, relay, l.relayKeys, l.at.Port, l.verifyKeys, l.at.DNS, g.http, policyd)
+%s`, redact, l.logKeys, g.address, relay, l.relayKeys, l.at.Port, l.verifyKeys, l.at.DNS, g.http, policyd)
 }
 
 // stop ends the gate as a service manager does, and waits.

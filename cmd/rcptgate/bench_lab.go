@@ -37,6 +37,10 @@ type benchLab struct {
 	gates  int
 	// relayKeys are further lines of [relay] in the gates' configuration.
 	relayKeys string
+	// logKeys are those of [log].
+	logKeys string
+	// serve is the command of gates that are started while it is set, instead of serve.
+	serve []string
 	// verifyKeys are further lines of [verify].
 	verifyKeys string
 	// policyAt is where a gate that is started while policyd is set serves policy delegation.

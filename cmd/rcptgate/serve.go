@@ -38,7 +38,7 @@ holds, which makes a restart lose no connection: see docs/operations.md.`,
 			// Before anything else: a SIGHUP during the start must not end the process.
 			signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, os.Interrupt)
 			defer signal.Stop(signals)
-			return serve(cmd.Context(), load, cmd.ErrOrStderr(), signals)
+			return (&service{load: load}).serve(cmd.Context(), cmd.ErrOrStderr(), signals)
 		},
 	}
 	configFlag(cmd, &path, "the configuration")
@@ -65,18 +65,17 @@ type service struct {
 	broken  chan error // from listeners
 	health  condition
 	watched atomic.Pointer[socket] // the listener that the watchdog looks at
+
+	unrecorded bool // see newBenchUnrecordedCmd
 }
 
 // serve runs until a signal comes or a listener breaks.
-func serve(
-	ctx context.Context, load func() (*config.Config, error), stderr io.Writer,
-	signals <-chan os.Signal,
-) error {
-	cfg, err := load()
+func (s *service) serve(ctx context.Context, stderr io.Writer, signals <-chan os.Signal) error {
+	cfg, err := s.load()
 	if err != nil {
 		return err
 	}
-	s := &service{load: load, cfg: cfg, broken: make(chan error)}
+	s.cfg, s.broken = cfg, make(chan error)
 	lines := newLogWriter(stderr)
 	defer func() { _ = lines.Flush() }()
 	s.log, s.levels = newLeveledLogger(lines, cfg.Log)
@@ -144,7 +143,7 @@ func (s *service) build(ctx context.Context) error {
 		s.closeSockets()
 		return failed(fmt.Sprintf("the metrics: %v", err), "report this; it is a fault of rcptgate")
 	}
-	s.gate, err = buildGateWith(s.cfg, s.log, front{s.front, s.metrics}) //nolint:contextcheck // it outlives no ctx
+	s.gate, err = buildGateWith(s.cfg, s.log, front{smtp: s.front, counts: s.metrics, unrecorded: s.unrecorded}) //nolint:contextcheck // it outlives no ctx
 	if err != nil {
 		s.closeSockets()
 		return err

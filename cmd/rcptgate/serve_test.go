@@ -42,7 +42,7 @@ func startServe(t *testing.T, toml string) *served {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		s.done <- serve(ctx, load, w, s.signals)
+		s.done <- (&service{load: load}).serve(ctx, w, s.signals)
 		_ = w.Close()
 	}()
 	go func() {

@@ -138,6 +138,8 @@ type gate struct {
 type front struct {
 	smtp   func(*proxy.Config) // adds the certificate and the hooks
 	counts counts
+
+	unrecorded bool // no hook records a recipient or a message: see newBenchUnrecordedCmd
 }
 
 // gateParts is what a new configuration replaces.
@@ -244,7 +246,9 @@ func (g *gate) frontConfig(cfg *config.Config) proxy.Config {
 	front := cfg.ProxyConfig()
 	front.Checks = g.kept.checker
 	g.front.smtp(&front)
-	g.kept.watchFront(&front.Hooks)
+	if g.kept.watchFront(&front.Hooks); g.front.unrecorded {
+		front.Hooks = proxy.Hooks{}
+	}
 	front.Hooks.Relayed = func(queueID string, rcpts []*verify.Result) {
 		g.parts().verification.verifier.Relayed(queueID, rcpts)
 	}
