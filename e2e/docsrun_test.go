@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"net"
 	"net/netip"
@@ -61,7 +62,9 @@ func TestDocsRun(t *testing.T) {
 		})
 	}
 	t.Logf("%d blocks of commands were run, %d were not", run, left)
-	if run < 30 || left > run {
+	// Of single pages ("-run TestDocsRun/faq.md") there are fewer.
+	all := !strings.Contains(flag.Lookup("test.run").Value.String(), "/")
+	if all && (run < 30 || left > run) {
 		t.Errorf("%d blocks of commands were run, %d were not", run, left)
 	}
 }
@@ -141,7 +144,7 @@ listen = %[6]q
 tokens_file = "%[4]s/etc/rcptgate/tokens"
 `, smtp, sink, verifyConfig(world), o.dir, policyd, web))
 	o.furnish()
-	o.gate.start()
+	o.start()
 	ref := o.refuse(policyd)
 	o.here = strings.NewReplacer(
 		"/etc/rcptgate", o.dir+"/etc/rcptgate", "/var/lib/rcptgate", o.dir+"/var/lib/rcptgate",
@@ -256,6 +259,14 @@ func (o *office) follow(b block) {
 		o.t.Errorf("%s failed: %q\n%s\n%s", b, failed, b.text, output)
 	}
 	if stopped {
-		o.gate.start()
+		o.start()
 	}
+}
+
+// start starts the gate, and waits until commands can reach it too.
+func (o *office) start() {
+	o.t.Helper()
+	o.gate.start()
+	control := &gate{addr: "unix:" + filepath.Join(o.dir, "var/lib/rcptgate/control.sock")}
+	until(o.t, "the control socket", control.listens)
 }
