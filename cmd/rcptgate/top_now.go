@@ -159,7 +159,7 @@ func latencyText(r *topRates) topText {
 	if recipientsOf(last) == 0 {
 		last = &r.open
 	}
-	worst := "worst minute of the hour " + roundTime(millis(r.hour.RcptP95))
+	worst := "worst minute " + roundTime(millis(r.hour.RcptP95))
 	if recipientsOf(last) == 0 {
 		return topText(worst)
 	}

@@ -20,7 +20,9 @@ type emulated struct {
 	saved         [2]int          // row and column, while the alternate screen is used
 	pending       []byte          // a sequence that has not ended
 	modes         map[string]bool // private ones that are on
-	faults        []string
+	// faults are those since the screen was last cleared: after a change of the size, frames of the
+	// one before may still be on their way.
+	faults []string
 }
 
 func newEmulated(width, height int) *emulated {
@@ -93,9 +95,12 @@ func (e *emulated) sequence(parameters string, final byte) {
 	case final == 'H':
 		row, col, _ := strings.Cut(parameters, ";")
 		e.row, e.col = parameter(row)-1, parameter(col)-1
-		// While it gets smaller, a frame of the size before may be on its way.
+		if e.row >= e.height {
+			e.fault("there is no row " + row)
+		}
 		e.row = min(e.row, e.height-1)
 	case final == 'J' && parameters == "2":
+		e.faults = nil
 		for i := range e.rows {
 			e.rows[i] = slices.Repeat([]rune{' '}, e.width)
 		}
