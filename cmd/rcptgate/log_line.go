@@ -38,40 +38,39 @@ type lineOutput struct {
 	second int64  // of stamp
 	stamp  []byte // that second in the local zone, as in RFC 3339
 	zone   int    // where in stamp the zone begins
-	last   [maxPlain]written
+	before before
 }
 
-// written is the attribute that the last plain line had at its place, and what it looked like:
-// lines that follow each other have much in common.
-type written struct {
-	slog.Attr
-
-	text []byte
+// before is the last plain line that was written: lines that follow each other have much in common.
+type before struct {
+	line  []byte
+	attrs [maxPlain]slog.Attr
+	ends  [maxPlain]int // in line, of what there is of attrs
+	start int           // of attrs in line
+	n     int           // how many there are
 }
 
-// mostWritten is how long a text may be to be kept.
-const mostWritten = 128
-
-// is reports whether a is the same attribute.
-func (w *written) is(a *slog.Attr) bool {
-	if w.Key != a.Key || len(w.text) == 0 {
+// has reports whether the attribute at i was the same.
+func (l *before) has(i int, a *slog.Attr) bool {
+	if i >= l.n {
 		return false
 	}
+	b := &l.attrs[i]
 	kind := a.Value.Kind()
-	if kind != w.Value.Kind() {
+	if b.Key != a.Key || b.Value.Kind() != kind {
 		return false
 	}
 	switch kind { //nolint:exhaustive // the others are not plain
 	case slog.KindString:
-		return w.Value.String() == a.Value.String()
+		return b.Value.String() == a.Value.String()
 	case slog.KindInt64:
-		return w.Value.Int64() == a.Value.Int64()
+		return b.Value.Int64() == a.Value.Int64()
 	case slog.KindUint64:
-		return w.Value.Uint64() == a.Value.Uint64()
+		return b.Value.Uint64() == a.Value.Uint64()
 	case slog.KindBool:
-		return w.Value.Bool() == a.Value.Bool()
-	case slog.KindFloat64: // -0 is 0 here, but for its sign, and NaN never plain
-		x, y := w.Value.Float64(), a.Value.Float64()
+		return b.Value.Bool() == a.Value.Bool()
+	case slog.KindFloat64: // two zeros may differ by their sign; NaN is never plain
+		x, y := b.Value.Float64(), a.Value.Float64()
 		return x == y && x != 0
 	}
 	return false
@@ -168,16 +167,18 @@ func (h *lineHandler) write(
 	if ok {
 		dst, ok = h.appendLike(append(dst, h.prefix...), attrs)
 	}
-	if o.line = dst; cap(dst) > logBatch {
-		o.line = nil
-	}
 	if !ok {
+		o.line = dst[:0]
 		return false, nil
 	}
 	if h.json {
 		dst = append(dst, '}')
 	}
-	_, err := o.w.Write(append(dst, '\n'))
+	dst = append(dst, '\n')
+	_, err := o.w.Write(dst)
+	if o.line, o.before.line = o.before.line, dst; cap(dst) > logBatch {
+		o.before.line, o.before.n = nil, 0
+	}
 	return true, err
 }
 
@@ -232,25 +233,34 @@ func (o *lineOutput) appendTime(dst []byte, at time.Time, json bool) []byte {
 
 // appendLike is appendAttrs for those of a line, which may be much like the line before.
 func (h *lineHandler) appendLike(dst []byte, attrs []slog.Attr) (_ []byte, ok bool) {
-	for i := range attrs {
+	last := &h.out.before
+	start, from := len(dst), last.start // of the attribute at hand in the line before
+	for i := 0; i < len(attrs); i++ {
 		if i == maxPlain {
+			last.n = 0
 			return h.appendAttrs(dst, attrs[i:])
 		}
-		last := &h.out.last[i]
-		if last.is(&attrs[i]) {
-			dst = append(dst, last.text...)
+		end := last.ends[i]
+		if last.has(i, &attrs[i]) {
+			begin, moved := from, len(dst)-from
+			for from = end; ; from = last.ends[i] { // as many as there are
+				last.ends[i] += moved
+				if i+1 >= len(attrs) || !last.has(i+1, &attrs[i+1]) {
+					break
+				}
+				i++
+			}
+			dst = append(dst, last.line[begin:from]...)
 			continue
 		}
-		from := len(dst)
 		if dst, ok = h.appendAttr(dst, &attrs[i]); !ok {
+			last.n = 0
 			return dst, false
 		}
-		if n := len(dst) - from; n <= mostWritten {
-			last.Attr, last.text = attrs[i], append(last.text[:0], dst[from:]...)
-		} else {
-			last.text = last.text[:0]
-		}
+		last.attrs[i], last.ends[i] = attrs[i], len(dst)
+		from = end
 	}
+	last.start, last.n = start, len(attrs)
 	return dst, true
 }
 
