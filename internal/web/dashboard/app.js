@@ -63,6 +63,9 @@ function frame() {
   nav.hidden = place.hidden = false;
 }
 
+// away is whether the gate did not answer when it was asked last.
+let away = false;
+
 // every runs fn now and then again and again, while the page is seen, until the view is left. One
 // that fails is tried again; the first failure is the caller's.
 async function every(seconds, signal, fn) {
@@ -72,8 +75,11 @@ async function every(seconds, signal, fn) {
     if (!document.hidden) {
       try {
         await fn();
+        if (away && !signal.aborted) say('The gate answers again.');
+        away = false;
       } catch (error) {
         if (error instanceof Problem && error.status === 401) return failed(error, signal);
+        away = true;
         if (!signal.aborted) say([error.message, error.hint].filter(Boolean).join(' '), 'bad');
       }
     }

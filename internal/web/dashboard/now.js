@@ -54,10 +54,10 @@ export async function show(root, {signal, every}) {
   past.onrange(() => look().catch((error) => { if (!signal.aborted) fault(error); }));
   await every(15, look);
   await every(5, async () => {
-    const refusals = post('/v1/decisions/search', {kind: 'recipient', refused: true, limit: 8}, signal)
-      .catch((error) => { if (error.status !== 503) throw error; });
-    status = await get('/v1/status', signal);
-    last.set((await refusals)?.entries ?? []);
+    const [answer, refusals] = await Promise.all([get('/v1/status', signal),
+      post('/v1/decisions/search', {kind: 'recipient', refused: true, limit: 8}, signal)]);
+    status = answer;
+    last.set(refusals.entries);
     tell();
   });
   fill(root, el('h1', null, 'Now'), head, tiles, past.element, last.element,

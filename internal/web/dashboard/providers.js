@@ -14,7 +14,7 @@ export async function show(root, {signal, every}) {
     caption: 'Providers with traffic since the start',
     empty: 'No mail server was asked since the start. Providers appear here with the first recipients.',
     columns: [
-      {head: 'Provider', cell: (p) => el('span', {title: p.name}, p.title)},
+      {head: 'Provider', cell: (p) => el('span', {title: p.name}, p.title), wide: true},
       {head: 'State', cell: state, wide: true},
       {head: 'Recipients', num: true, cell: (p) => number(decided(p))},
       {head: 'Exists', num: true, cell: (p) => share(p.deliverable, decided(p))},
@@ -29,7 +29,7 @@ export async function show(root, {signal, every}) {
   const quiet = table({
     caption: 'Known providers without traffic', empty: 'There is none: all that are known were asked.',
     columns: [
-      {head: 'Provider', cell: (p) => el('span', {title: p.name}, p.title)},
+      {head: 'Provider', cell: (p) => el('span', {title: p.name}, p.title), wide: true},
       {head: 'What its answers are worth', cell: worth, wide: true},
     ],
   });

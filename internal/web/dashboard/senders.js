@@ -2,8 +2,8 @@
 
 import {el, fill, select, field} from './dom.js';
 import {post} from './api.js';
-import {number, share, since, until, minute} from './format.js';
-import {writer} from './dialog.js';
+import {clock, number, share, since, until, minute} from './format.js';
+import {fault, writer} from './dialog.js';
 import {mark} from './words.js';
 import {table} from './table.js';
 
@@ -25,7 +25,7 @@ export async function show(root, {signal, every, go}) {
       {head: 'Messages, hour', num: true, cell: (s) => number(s.messages.hour)},
       {head: 'Recipients, hour', num: true, cell: (s) => number(s.recipients.hour)},
       {head: 'Recipients, day', num: true, cell: (s) => number(s.recipients.day)},
-      {head: 'Last sent', cell: (s) => minute(s.last)},
+      {head: 'Last sent', cell: (s) => clock(s.last)},
       {head: 'Change', cell: (s) => release(s, load)},
     ],
   });
@@ -38,7 +38,7 @@ export async function show(root, {signal, every, go}) {
       : `${number(found.total)} ${found.total === 1 ? 'sender' : 'senders'}.`;
     if (total.textContent !== text) fill(total, text);
   }
-  choice.addEventListener('change', load);
+  choice.addEventListener('change', () => load().catch((error) => { if (!signal.aborted) fault(error); }));
   await every(10, load);
   fill(root, el('h1', null, 'Senders'),
     el('p', {class: 'about'}, 'Whoever sends to many recipients that do not exist has a bad list, or guesses addresses. ',
