@@ -50,14 +50,14 @@ type forgotten struct {
 	until atomic.Pointer[map[string]int64] // Unix nanoseconds by provider; nil: none
 }
 
-func (f *forgotten) add(provider string, at time.Time) {
+func (f *forgotten) add(name string, at time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	next := map[string]int64{}
 	if old := f.until.Load(); old != nil {
 		maps.Copy(next, *old)
 	}
-	next[provider] = max(next[provider], at.UnixNano())
+	next[name] = max(next[name], at.UnixNano())
 	f.until.Store(&next)
 }
 

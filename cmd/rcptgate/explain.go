@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"log/slog"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -35,7 +34,11 @@ func newExplainCmd() *cobra.Command {
 		Short: "Show every step of the decision about one recipient",
 		Long: `Explain takes one recipient through the gate as if SENDER had mail for it, and prints
 every step: what the verifier looked up and asked, each rule, the decision and the reply
-that the client would get. No mail is sent. --from '<>' is the sender of bounces.`,
+that the client would get. No mail is sent. --from '<>' is the sender of bounces.
+
+While a gate runs with this configuration, it is asked over its control socket for overrides,
+for suppressions of the recipient and for what it counts of the sender; otherwise what the last
+one has left is read. "State of" says which. Nothing of it is changed.`,
 		Example: `  rcptgate explain --config rcptgate.toml --from news@example.com someone@example.net`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
@@ -75,8 +78,9 @@ func runExplain(cmd *cobra.Command, o explainOptions, address string) error {
 	}
 	defer stack.close()
 	settings := cfg.PolicyConfig()
-	missing, done := explainState(cfg, &settings, log)
-	defer done()
+	state := explainState(ctx, cfg, tx, rcpt.To, log)
+	defer state.close()
+	settings.Register, settings.Senders = state.register, state.senders
 	engine, err := policy.New(settings, stack.verifier, log)
 	if err != nil {
 		return usageError(fmt.Sprintf("%s: %v", cfg.Name(), err), "run `rcptgate check-config`")
@@ -86,26 +90,11 @@ func runExplain(cmd *cobra.Command, o explainOptions, address string) error {
 	if ctx.Err() != nil {
 		return failed("interrupted", "")
 	}
-	printExplanation(cmd.OutOrStdout(), cfg, tx, decision)
-	writef(cmd.ErrOrStderr(), "%s", missing)
+	printExplanation(cmd.OutOrStdout(), cfg, state, tx, decision)
+	if state.missing != "" {
+		writef(cmd.ErrOrStderr(), "rcptgate: note: %s\n", state.missing)
+	}
 	return nil
-}
-
-// explainState gives the engine what the policy keeps in its directory. While a gate runs that is
-// the gate's alone: missing says then what the explanation does not show.
-func explainState(
-	cfg *config.Config, settings *policy.Config, log *slog.Logger,
-) (missing string, done func()) {
-	if _, err := os.Stat(cfg.Policy.StateDirectory); err != nil {
-		return "", func() {} // there is nothing yet
-	}
-	state, err := openState(cfg, log)
-	if err != nil {
-		return "note: overrides, the suppression list and limits were not looked at: " + err.Error() +
-			"; see `rcptgate override list`, `suppress search` and `senders list`\n", func() {}
-	}
-	settings.Register, settings.Senders = state.parts.Register, state.parts.Senders
-	return "", func() { _ = state.close() }
 }
 
 // question builds the transaction that the options describe.
@@ -141,15 +130,19 @@ func (o explainOptions) question(address string) (*policy.Transaction, esmtp.Rcp
 	}, esmtp.Rcpt{To: to}, nil
 }
 
-func printExplanation(w io.Writer, cfg *config.Config, tx *policy.Transaction, d policy.Decision) {
+func printExplanation(
+	w io.Writer, cfg *config.Config, state *policyState, tx *policy.Transaction, d policy.Decision,
+) {
 	writef(w, "Recipient  %s\n", showAddress(d.Recipient))
 	writef(w, "Sender     %s\n", showAddress(tx.Mail.From))
 	writef(w, "Client     %s%s\n", tx.Client.Addr, optional(", greets with ", tx.Client.Helo))
 	writef(w, "Rules of   %s, mode %s\n", cfg.Name(), cfg.Policy.Mode)
+	writef(w, "State of   %s\n", escaped(state.from))
 	writef(w, "\nRules, in order\n")
 	for _, step := range d.Steps {
 		printRule(w, step)
 	}
+	state.print(w, cfg)
 	printResult(w, d.Result)
 	printDecision(w, d)
 }

@@ -85,22 +85,40 @@ func TestKeeping(t *testing.T) {
 	if err := second.end(); err == nil || !strings.Contains(err.Error(), "in use by another process") {
 		t.Errorf("a second gate in the same directory: %v", err)
 	}
-	explain := func() string {
+	explain := func(rcpt string) string {
 		var out, errs strings.Builder
 		if code := run([]string{
-			"explain", "--config", s.path, "--from", "news@example.org", "anna@example.com",
+			"explain", "--config", s.path, "--from", "news@example.org", rcpt,
 		}, nil, &out, &errs); code != 0 {
 			t.Errorf("explain: exit code %d", code)
 		}
 		return out.String() + errs.String()
 	}
-	if got := explain(); !strings.Contains(got, "note: overrides, the suppression list and limits were not looked at") {
-		t.Errorf("while the gate runs: %s", got)
+	explained := func(from string) {
+		t.Helper()
+		for rcpt, want := range map[string]string{
+			"anna@example.com":   `reject, by rule "built-in: suppression list"`,
+			"Anna@example.com":   `reject, by rule "built-in: suppression list"`,
+			"nobody@example.com": "allowed: address nobody@example.com until 20",
+			"x@example.com":      `by rule "built-in: refuse what is proven undeliverable"`,
+		} {
+			if got := explain(rcpt); !strings.Contains(got, want) || !strings.Contains(got, "State of   "+from) ||
+				strings.Contains(got, "note:") {
+				t.Errorf("%s: %s", rcpt, got)
+			}
+		}
+	}
+	explained("the gate that runs (unix:" + socket + ")\n")
+	if got := explain("x@example.com"); !strings.Contains(got, "client:127.0.0.1/example.org: state ok\n"+
+		"  messages in the last minute, hour and day: 1, 1, 1; recipients: 3, 3, 3\n") {
+		t.Errorf("the sender is not told: %s", got)
+	}
+	status, answer = s.ask(socket, "POST", "/v1/suppressions/search", `{}`)
+	if status != 200 || !strings.Contains(answer, `"hits":1}`) {
+		t.Errorf("an explanation counts as a hit: %d: %s", status, answer)
 	}
 	s.stop()
-	if got := explain(); !strings.Contains(got, `reject, by rule "built-in: suppression list"`) {
-		t.Errorf("without a gate: %s", got)
-	}
+	explained(state + " (no gate runs)\n")
 	if _, err := os.Stat(socket); err == nil {
 		t.Error("the control socket is left behind")
 	}

@@ -97,9 +97,16 @@ func newOverrideAllowCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "allow --config FILE TARGET...",
 		Short: "Let mail for an address, a domain or a provider pass",
-		Long: `Allow lets mail pass whatever is believed about its recipient: no verdict refuses it, and no
-suppression does. It ends by itself, after 7 days if --for and --until do not say. Rules of
-the configuration that do not look at verdicts hold as before.`,
+		Long: `Allow lets mail pass whatever is believed about its recipient. It ends by itself, after 7 days
+if --for and --until do not say.
+
+An address or a domain is accepted before everything else: nobody is asked, and no rule, no
+suppression and no limit refuses it.
+
+Of a provider only what the gate believes of its mailboxes is set aside: no verdict about them
+refuses, while rules that look at no verdict, the suppression list and limits hold. Hard
+bounces that the list has learned meanwhile are in it until
+` + "`rcptgate suppress remove --reason hard_bounce --domain DOMAIN`" + `.`,
 		Example: `  rcptgate override allow -c rcptgate.toml --for 12h --note "by phone" bob@example.com
   rcptgate override allow -c rcptgate.toml --provider google`,
 		RunE: func(cmd *cobra.Command, args []string) error {
