@@ -4,7 +4,8 @@
 //	go run ./deploy/sbom -binary bin/rcptgate -version 1.2.3 -sbom FILE -licenses FILE
 //
 // The modules are those that the Go linker wrote into the binary (go version -m), not those of
-// go.mod: what only tests need is not in it. Licences are read from the module cache, so it runs in
+// go.mod: what only tests need is not in it. The scripts that are embedded for the dashboard come
+// behind them. Licences are read from the module cache, so it runs in
 // the source tree. The time is that of SOURCE_DATE_EPOCH, without which there is none; everything
 // else follows from the binary: two runs are the same octet for octet.
 //
@@ -13,6 +14,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"debug/buildinfo"
@@ -56,6 +58,11 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	embedded, err := vendored(ctx, "internal/web/dashboard/vendor")
+	if err != nil {
+		return err
+	}
+	parts = append(parts, embedded...)
 	doc, err := document(*version, info, parts, os.Getenv("SOURCE_DATE_EPOCH"))
 	if err != nil {
 		return err
@@ -74,6 +81,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 
 // module is one part of the binary.
 type module struct {
+	registry           string // of its package URL; "" is golang
 	path, version, sum string
 	licence            string // SPDX identifier; "" if the text is none that we know
 	text               string // all its licence files
@@ -258,7 +266,7 @@ func document(version string, info *debug.BuildInfo, parts []module, epoch strin
 
 func newComponent(kind string, m module) component {
 	// https://github.com/package-url/purl-spec: a plus sign in a version is escaped.
-	purl := "pkg:golang/" + m.path + "@" + strings.ReplaceAll(m.version, "+", "%2B")
+	purl := "pkg:" + cmp.Or(m.registry, "golang") + "/" + m.path + "@" + strings.ReplaceAll(m.version, "+", "%2B")
 	c := component{Type: kind, Ref: purl, Name: m.path, Version: m.version, PURL: purl}
 	if m.licence != "" {
 		c.Licenses = make([]licenses, 1)

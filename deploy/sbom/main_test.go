@@ -49,7 +49,13 @@ func TestOfRealBinary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(doc.Parts) != len(info.Deps)+1 || len(doc.Depends) != len(doc.Parts)+1 {
+	// Go's library, the modules, and uPlot, which the dashboard draws with.
+	uplot := doc.Parts[len(doc.Parts)-1]
+	if uplot.PURL != "pkg:npm/uplot@1.6.32" || uplot.Licenses[0].License.ID != "MIT" ||
+		!bytes.Contains(licences, []byte("Leon Sorokin")) {
+		t.Errorf("the embedded script: %+v", uplot)
+	}
+	if len(doc.Parts) != len(info.Deps)+2 || len(doc.Depends) != len(doc.Parts)+1 {
 		t.Errorf("%d parts, %d dependencies; the binary has %d modules", len(doc.Parts), len(doc.Depends),
 			len(info.Deps))
 	}
