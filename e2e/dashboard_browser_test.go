@@ -78,7 +78,7 @@ func newChromium(t *testing.T) context.Context {
 
 // newBrowser opens an empty tab, to look at origin: "http://host:port". It shares nothing with other
 // tabs.
-func newBrowser(t *testing.T, chromium context.Context, origin string) *browser {
+func newBrowser(chromium context.Context, t *testing.T, origin string) *browser {
 	t.Helper()
 	ctx, closeTab := chromedp.NewContext(chromium, chromedp.WithNewBrowserContext())
 	b := &browser{t: t, ctx: ctx, origin: origin}

@@ -31,8 +31,12 @@ const (
 
 // The views by their hashes, with their headings.
 var dashboardViews = [][2]string{
-	{"#/now", "Now"}, {"#/providers", "Providers"}, {"#/senders", "Senders"}, {"#/decisions", "Decisions"},
-	{"#/suppression", "Suppression"}, {"#/overrides", "Overrides"},
+	{"#/now", "Now"},
+	{"#/providers", "Providers"},
+	{"#/senders", "Senders"},
+	{"#/decisions", "Decisions"},
+	{"#/suppression", "Suppression"},
+	{"#/overrides", "Overrides"},
 	{"#/configuration", "Configuration in force"},
 }
 
@@ -71,7 +75,7 @@ func TestDashboard(t *testing.T) {
 // signedIn is a browser that shows the first view.
 func (w *dashboardWorld) signedIn(token string) *browser {
 	w.t.Helper()
-	b := newBrowser(w.t, w.chromium, w.origin)
+	b := newBrowser(w.chromium, w.t, w.origin)
 	b.open("")
 	b.signIn(token)
 	b.until("document.querySelector('.tile dd')")
@@ -105,7 +109,7 @@ func firstDashboard(w *dashboardWorld) {
 
 // dashboardToken: no token, a wrong one, the right one, and out again.
 func dashboardToken(w *dashboardWorld) {
-	b := newBrowser(w.t, w.chromium, w.origin)
+	b := newBrowser(w.chromium, w.t, w.origin)
 	b.open("#/senders")
 	b.sees("Where a token comes from")
 	b.clean()
@@ -336,8 +340,8 @@ func dashboardImport(w *dashboardWorld) {
 // dashboardReadOnly: a token that may only look sees why it cannot change anything.
 func dashboardReadOnly(w *dashboardWorld) {
 	b := w.signedIn(readToken)
-	for _, view := range []string{"#/suppression", "#/overrides"} {
-		b.view(view, map[string]string{"#/suppression": "Suppression", "#/overrides": "Overrides"}[view])
+	for view, heading := range map[string]string{"#/suppression": "Suppression", "#/overrides": "Overrides"} {
+		b.view(view, heading)
 		js[bool](b, "document.querySelectorAll('details').forEach((e) => { e.open = true; }), true")
 		b.sees(`Your token has no scope "write"`)
 		able := js[string](b, `[...document.querySelectorAll('.view button[type=submit]:enabled, .view button.small:enabled')]
@@ -400,7 +404,7 @@ func (w *dashboardWorld) harmless(b *browser) {
 
 // dashboardKeyboard walks through the page with the keyboard alone.
 func dashboardKeyboard(w *dashboardWorld) {
-	b := newBrowser(w.t, w.chromium, w.origin)
+	b := newBrowser(w.chromium, w.t, w.origin)
 	b.open("")
 	b.signIn(writeToken)
 	b.until("document.querySelector('.tile dd')")
