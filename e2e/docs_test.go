@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"encoding/xml"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +23,7 @@ func TestDocs(t *testing.T) {
 	t.Run("keys", func(t *testing.T) { checkKeys(t, pages) })
 	t.Run("metrics", func(t *testing.T) { checkMetrics(t, pages) })
 	t.Run("promises", checkPromises)
+	t.Run("pictures", func(t *testing.T) { checkPictures(t, pages) })
 }
 
 // checkBlocks reads the blocks of configurations and of JSON. Commands must say that they are
@@ -258,6 +260,31 @@ func checkMetrics(t *testing.T, pages []page) {
 	}
 	if n < 80 {
 		t.Errorf("only %d metrics were found", n)
+	}
+}
+
+// checkPictures: each drawing is on a page, can be read in the dark and by those who hear pages, and
+// is small.
+func checkPictures(t *testing.T, pages []page) {
+	t.Helper()
+	pictures, err := filepath.Glob("../docs/pictures/*")
+	if err != nil || len(pictures) == 0 {
+		t.Fatalf("%d pictures, %v", len(pictures), err)
+	}
+	for _, path := range pictures {
+		text := readFile(path)
+		for _, want := range []string{"<title ", "<desc ", "prefers-color-scheme: dark", "viewBox="} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s has no %s", path, want)
+			}
+		}
+		if len(text) > 10_000 || xml.Unmarshal([]byte(text), new(struct{})) != nil {
+			t.Errorf("%s is large (%d octets), or no XML", path, len(text))
+		}
+		link := "](pictures/" + filepath.Base(path) + ")"
+		if !slices.ContainsFunc(pages, func(p page) bool { return strings.Contains(p.prose, link) }) {
+			t.Errorf("%s is on no page", path)
+		}
 	}
 }
 

@@ -27,6 +27,7 @@ import (
 //	<!-- exits with 1 -->            its last command says no
 func TestDocsRun(t *testing.T) {
 	needPostfix(t)
+	needPrograms(t, "curl", "openssl")
 	world := newDocsWorld(t)
 	run, left := 0, 0
 	for _, p := range documentation(t) {
@@ -34,8 +35,9 @@ func TestDocsRun(t *testing.T) {
 		if p.path == "README.md" {
 			blocks = nil
 			for _, b := range commandBlocks(p) {
-				if b.notRun() != "" {
+				if reason := b.notRun(); reason != "" {
 					left++
+					t.Logf("%s is not run: %s", b, reason)
 				}
 			}
 		}

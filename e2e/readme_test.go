@@ -23,6 +23,7 @@ import (
 // has its own; and where the page calls systemctl, the test starts the gate.
 func TestReadme(t *testing.T) {
 	needPostfix(t)
+	needPrograms(t, "curl", "openssl")
 	if os.Getuid() != 0 {
 		t.Skip("postconf changes the files of root: run it as root")
 	}

@@ -24,6 +24,21 @@ type shell struct {
 	stdout *bufio.Reader
 }
 
+// needPrograms skips the test where one that the pages call is missing. CI must have them.
+func needPrograms(t *testing.T, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		_, err := exec.LookPath(name)
+		switch {
+		case err == nil:
+		case os.Getenv("CI") != "":
+			t.Fatalf("%s is missing; run .ci/setup, or: apt-get install %[1]s", name)
+		default:
+			t.Skipf("%s is missing: apt-get install %[1]s", name)
+		}
+	}
+}
+
 // newShell starts a shell in a directory. env are variables, "NAME=value". It ends with the test.
 func newShell(t *testing.T, dir string, env ...string) *shell {
 	t.Helper()
