@@ -155,7 +155,7 @@ func (t *transaction) logMessage(m *messageLog) {
 // logRecipient writes one line for each recipient decided.
 func (t *transaction) logRecipient(r *recipient) {
 	if hook := t.st.cfg.Hooks.Recipient; hook != nil {
-		hook(&t.decide, &r.decision, r.relayed, r.reply)
+		hook(&t.decide, &r.decision, r.relayed, r.reply, t.answered)
 	}
 	level, wanted := t.logs(r.relayErr != nil)
 	if !wanted {

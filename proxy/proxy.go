@@ -81,10 +81,12 @@ type Hooks struct {
 	// Connection: "accepted", "closed", "tls", "tls_failed", "not_allowed", "too_many",
 	// "too_many_client", "proxy_header".
 	Connection func(event string)
-	// Recipient is told every decision, with the client's reply. What d points at is only good
-	// during the call.
+	// Recipient is told every decision, with the client's reply and when it was known. What d points
+	// at is only good during the call.
 	// What it is given is used again behind the call.
-	Recipient func(tx *policy.Transaction, d *policy.Decision, relayed bool, reply esmtp.Reply)
+	Recipient func(
+		tx *policy.Transaction, d *policy.Decision, relayed bool, reply esmtp.Reply, at time.Time,
+	)
 	// Message is told the end of every message that came to DATA.
 	Message func(tx *policy.Transaction, m *Message)
 	// Relayed is told every message that the relay took: the relay's name for it, "" if it said

@@ -140,7 +140,10 @@ func (t *transaction) answer(cmd *esmtp.Rcpt) esmtp.Reply {
 	// Those that came together are waited for together. Each has the same budget and they
 	// started at the same time, so this takes no longer than one of them may.
 	for group := len(t.queue); t.waited < group; t.waited++ {
-		t.s.conn.Await(t.queue[t.waited].decided, t.ask)
+		decided := t.queue[t.waited].decided
+		if t.s.conn.Await(decided, t.ask); decided != alreadyDecided {
+			t.answered = time.Now()
+		}
 	}
 	if t.queue[0].reply.IsZero() {
 		t.forward()

@@ -59,7 +59,7 @@ func TestPanic(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				cfg := config()
-				cfg.Hooks.Recipient = func(_ *policy.Transaction, d *policy.Decision, _ bool, _ esmtp.Reply) {
+				cfg.Hooks.Recipient = func(_ *policy.Transaction, d *policy.Decision, _ bool, _ esmtp.Reply, _ time.Time) {
 					if d.Recipient.Local() == "panic" {
 						panic("a fault")
 					}

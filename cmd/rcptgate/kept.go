@@ -180,11 +180,11 @@ func (k *kept) settled(o feedback.Observation, proof bool) {
 func (k *kept) watchFront(hooks *proxy.Hooks) {
 	recipient, end := hooks.Recipient, hooks.Message
 	hooks.Recipient = func(
-		tx *policy.Transaction, d *policy.Decision, relayed bool, reply esmtp.Reply,
+		tx *policy.Transaction, d *policy.Decision, relayed bool, reply esmtp.Reply, at time.Time,
 	) {
-		k.journal.Decision(tx, d, reply, relayed)
+		k.journal.DecisionAt(at, tx, d, reply, relayed)
 		if recipient != nil {
-			recipient(tx, d, relayed, reply)
+			recipient(tx, d, relayed, reply, at)
 		}
 	}
 	hooks.Message = func(tx *policy.Transaction, m *proxy.Message) {

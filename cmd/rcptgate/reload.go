@@ -137,7 +137,7 @@ func (s *service) front(cfg *proxy.Config) {
 	cfg.Hooks = proxy.Hooks{
 		Connection: s.metrics.Connection,
 		Recipient: func(
-			_ *policy.Transaction, d *policy.Decision, relayed bool, reply esmtp.Reply,
+			_ *policy.Transaction, d *policy.Decision, relayed bool, reply esmtp.Reply, _ time.Time,
 		) {
 			s.metrics.Recipient(d, relayed, reply)
 		},

@@ -157,3 +157,16 @@ func FuzzLeaves(f *testing.F) {
 		}
 	})
 }
+
+// TestDecisionAt: the time is that of the answer, to the millisecond.
+func TestDecisionAt(t *testing.T) {
+	j := open(t, Config{})
+	d := refused(t, "bob@example.net", "KX2M7QRT")
+	j.DecisionAt(at, transaction(t), d, d.Reply, false)
+	e, ok := j.Find("KX2M7QRT")
+	if !ok || !e.Time.Equal(at.Truncate(time.Millisecond)) {
+		t.Errorf("%v at %v, want %v", ok, e.Time, at)
+	}
+	var none *Journal
+	none.DecisionAt(at, transaction(t), d, d.Reply, false)
+}

@@ -151,15 +151,23 @@ func (j *Journal) nextWebhook(cfg Config) *webhook {
 func (j *Journal) Decision(
 	tx *policy.Transaction, d *policy.Decision, reply esmtp.Reply, relayed bool,
 ) {
+	if j != nil {
+		j.DecisionAt(time.Now(), tx, d, reply, relayed)
+	}
+}
+
+// DecisionAt is Decision for those who know when the client was answered: about now.
+func (j *Journal) DecisionAt(
+	at time.Time, tx *policy.Transaction, d *policy.Decision, reply esmtp.Reply, relayed bool,
+) {
 	if j == nil {
 		return
 	}
-	now := time.Now()
 	b, i := j.begin()
 	if b == nil {
 		return
 	}
-	b.items[i].decision(&j.common, now, tx, d, reply, relayed)
+	b.items[i].decision(&j.common, at, tx, d, reply, relayed)
 	j.end(b, i)
 }
 

@@ -10,7 +10,7 @@ import (
 const blockItems = 64
 
 // freeBlocks is how many blocks stay for what comes, of those that have been used.
-const freeBlocks = 16
+const freeBlocks = 32
 
 // block is a piece of the queue first and of memory later: items stay where they were written, and
 // are made lines of when somebody reads them.
