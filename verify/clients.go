@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"context"
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/limit"
@@ -26,6 +27,15 @@ func newClients() *clients {
 		flights: limit.NewSlots(clientFlights),
 		unknown: limit.NewDistinct(clientUnknown, clientWindow, clientsSize),
 	}
+}
+
+// askerKey is the context key of AskedBy.
+type askerKey struct{}
+
+// AskedBy has questions with Trace counted as those of client, whatever their Question.Client says:
+// who wants a decision explained must not use up the share of the client that it is about.
+func AskedBy(ctx context.Context, client string) context.Context {
+	return context.WithValue(ctx, askerKey{}, client)
 }
 
 // enter asks for one flight for client. leave is to be called at its end; why says for people why

@@ -78,6 +78,11 @@ func New(cfg Config, resolver *mx.Resolver, pool *probe.Pool) *Verifier {
 // longer than the least of ctx, Config.RcptBudget and what is left of q.Budget; the
 // asking goes on without the caller and its answer is kept.
 func (v *Verifier) Verify(ctx context.Context, q Question) Result {
+	if q.Trace {
+		if client, ok := ctx.Value(askerKey{}).(string); ok {
+			q.Client = client
+		}
+	}
 	w := v.newWalk(q)
 	r := w.run(ctx)
 	w.finish(&r)

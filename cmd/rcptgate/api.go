@@ -38,6 +38,7 @@ func (s *service) buildAPI(ctx context.Context) error {
 		return err
 	}
 	s.web.UseTokens(tokens)
+	s.web.LimitRate(s.cfg.HTTP.Rate)
 	s.control.socket, err = listenControl(ctx, s.control.endpoint)
 	return err
 }
@@ -75,6 +76,8 @@ func (s *service) apiParts() web.Parts {
 	return web.Parts{
 		Register: k.register, Senders: k.senders, Journal: k.journal, Status: s.status,
 		Metrics: s.metrics, History: s.history, Config: s.configuration,
+		Verifier: v(), MaxVerifications: s.places(), Classify: classifyReply, Explain: s.explain,
+		Drain:     s.askDrain,
 		Providers: func() []web.Provider { return providerStates(s.gate.parts().verification) },
 		Memory: web.Memory{
 			Address: func(a esmtp.Address) error { v().Forget(a); return nil },

@@ -28,7 +28,7 @@ func startAPIGate(t *testing.T, more string) *apiGate {
 	_, upstream := testRelay(t)
 	dir := t.TempDir()
 	tokens := filepath.Join(dir, "tokens")
-	if err := os.WriteFile(tokens, []byte("tester read,write "+apiToken+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(tokens, []byte("tester read,write,verify,admin "+apiToken+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	g := &apiGate{token: apiToken}
@@ -45,8 +45,8 @@ tokens_file = "`+tokens+`"
 	return g
 }
 
-// ask sends a request and decodes the answer.
-func (g *apiGate) ask(method, path, body string, status int, into any) {
+// send sends a request and reads the answer.
+func (g *apiGate) send(method, path, body string) (status int, data []byte) {
 	g.t.Helper()
 	r, err := http.NewRequestWithContext(g.t.Context(), method, "http://"+g.http+path, strings.NewReader(body))
 	if err != nil {
@@ -61,12 +61,18 @@ func (g *apiGate) ask(method, path, body string, status int, into any) {
 		g.t.Fatal(err)
 	}
 	defer func() { _ = answer.Body.Close() }()
-	data, err := io.ReadAll(answer.Body)
-	if err != nil {
+	if data, err = io.ReadAll(answer.Body); err != nil {
 		g.t.Fatal(err)
 	}
-	if answer.StatusCode != status {
-		g.t.Fatalf("%s %s: %d %s", method, path, answer.StatusCode, data)
+	return answer.StatusCode, data
+}
+
+// ask sends a request and decodes the answer.
+func (g *apiGate) ask(method, path, body string, status int, into any) {
+	g.t.Helper()
+	got, data := g.send(method, path, body)
+	if got != status {
+		g.t.Fatalf("%s %s: %d %s", method, path, got, data)
 	}
 	if err := json.Unmarshal(data, into); err != nil {
 		g.t.Fatalf("%s: %v", data, err)

@@ -53,16 +53,23 @@ func (s *service) checks() []web.Check {
 	list = append(list, checkProbing(parts.verification), checkOwn(s.gate.own.report()))
 	list = append(list, s.checkRelayLog(parts.verification.verifier.Stats()), checkStore(s.gate.store))
 	list = append(list, checkPolicy(s.gate.kept, parts.engine.Lists()))
-	if end, ok := s.certs.end(); ok {
-		check := web.Check{Part: "certificate", Detail: "good until " + dateOf(end)}
-		if time.Now().After(end) {
-			check.State = web.Degraded
-			cfg, _, _ := s.health.configuration()
-			check.Detail = fmt.Sprintf("expired on %s; renew %s", dateOf(end), cfg.Proxy.TLSCertFile)
-		}
-		list = append(list, check)
+	cfg, _, _ := s.health.configuration()
+	list = append(list, checkCertificate("certificate", s.certs, cfg.Proxy.TLSCertFile)...)
+	return append(list, checkCertificate("certificate of http", s.webTLS, cfg.HTTP.TLSCertificate)...)
+}
+
+// checkCertificate tells how long a certificate is good, if there is one.
+func checkCertificate(part string, certs *certificates, file string) []web.Check {
+	end, ok := certs.end()
+	if !ok {
+		return nil
 	}
-	return list
+	check := web.Check{Part: part, Detail: "good until " + dateOf(end)}
+	if time.Now().After(end) {
+		check.State = web.Degraded
+		check.Detail = fmt.Sprintf("expired on %s; renew %s", dateOf(end), file)
+	}
+	return []web.Check{check}
 }
 
 func (s *service) checkService() web.Check {

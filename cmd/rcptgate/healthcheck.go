@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -34,14 +35,18 @@ mail can pass (also where a part is degraded), else with 1.`,
 			if err != nil {
 				return err
 			}
-			return askReady(cmd.Context(), cfg.HTTP.Listen, cmd.OutOrStdout())
+			return askReady(cmd.Context(), cfg.HTTP, cmd.OutOrStdout())
 		},
 	}
 	configFlag(cmd, &path, "the gate's configuration")
 	return cmd
 }
 
-func askReady(ctx context.Context, at config.Endpoint, out io.Writer) error {
+func askReady(ctx context.Context, where config.HTTP, out io.Writer) error {
+	at, scheme := where.Listen, "http"
+	if where.TLSCertificate != "" {
+		scheme = "https"
+	}
 	if at == "" {
 		return usageError("http.listen is empty: there is nobody to ask",
 			`set it, such as http.listen = "127.0.0.1:8025"`)
@@ -49,7 +54,7 @@ func askReady(ctx context.Context, at config.Endpoint, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
 	const hint = "look at the log of rcptgate serve"
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://rcptgate/readyz", http.NoBody)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://rcptgate/readyz", http.NoBody)
 	if err != nil {
 		return failed(err.Error(), hint)
 	}
@@ -60,6 +65,9 @@ func askReady(ctx context.Context, at config.Endpoint, out io.Writer) error {
 			return d.DialContext(ctx, network, address)
 		},
 		DisableKeepAlives: true,
+		// The name of this machine for itself need not be in the certificate, and nothing secret is
+		// asked: /readyz is open to everybody.
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // see above
 	}}
 	response, err := client.Do(request)
 	if err != nil {

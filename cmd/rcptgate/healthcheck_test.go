@@ -21,18 +21,18 @@ func TestHealthcheck(t *testing.T) {
 	defer server.Close()
 	at := config.Endpoint(strings.TrimPrefix(server.URL, "http://"))
 	var out strings.Builder
-	if err := askReady(t.Context(), at, &out); err != nil || out.String() != "relay: ok\n" {
+	if err := askReady(t.Context(), config.HTTP{Listen: at}, &out); err != nil || out.String() != "relay: ok\n" {
 		t.Errorf("%q, %v", out.String(), err)
 	}
 	status = http.StatusServiceUnavailable
-	if err := askReady(t.Context(), at, &out); err == nil || !strings.Contains(err.Error(), "503") {
+	if err := askReady(t.Context(), config.HTTP{Listen: at}, &out); err == nil || !strings.Contains(err.Error(), "503") {
 		t.Errorf("not ready: %v", err)
 	}
 	server.Close()
-	if err := askReady(t.Context(), at, &out); err == nil {
+	if err := askReady(t.Context(), config.HTTP{Listen: at}, &out); err == nil {
 		t.Error("nobody there, but no error")
 	}
-	if err := askReady(t.Context(), "", &out); err == nil {
+	if err := askReady(t.Context(), config.HTTP{}, &out); err == nil {
 		t.Error("no listener, but no error")
 	}
 }

@@ -52,7 +52,7 @@ var layers = map[string][]string{
 	"verify/provider": {},
 	"internal/web": {
 		"policy", "policy/journal", "policy/register", "policy/senders", "verify", "verify/reply",
-		"internal/esmtp",
+		"internal/esmtp", "internal/limit",
 	},
 	"internal/durable": {},
 	"internal/dns":     {},

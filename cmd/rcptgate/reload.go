@@ -54,8 +54,15 @@ func (s *service) replace(ctx context.Context, cfg *config.Config) error {
 		next.discard() //nolint:contextcheck // it outlives no ctx
 		return failed(err.Error(), "")
 	}
+	if err := s.webTLS.use(webCertificateOf(cfg)); err != nil {
+		_ = s.certs.use(certificateFilesOf(s.cfg)) // back to those that were in use
+		closeAll(opened)
+		next.discard() //nolint:contextcheck // it outlives no ctx
+		return failed(err.Error(), "")
+	}
 	// From here on nothing fails.
 	s.web.UseTokens(tokens)
+	s.web.LimitRate(cfg.HTTP.Rate)
 	if cfg.ControlSocket() != s.control.endpoint {
 		s.log.Warn("http.control_socket changes when the gate is started again",
 			"socket", string(s.control.endpoint))
@@ -146,6 +153,10 @@ func (s *service) front(cfg *proxy.Config) {
 			countChecks(s.metrics, m.Checks)
 		},
 	}
+}
+
+func webCertificateOf(cfg *config.Config) certificateFiles {
+	return certificateFiles{cert: cfg.HTTP.TLSCertificate, key: cfg.HTTP.TLSKey}
 }
 
 func certificateFilesOf(cfg *config.Config) certificateFiles {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"sync"
@@ -54,6 +55,7 @@ type service struct {
 	manager manager
 
 	certs   *certificates
+	webTLS  *certificates // of http.listen
 	metrics *web.Metrics
 	web     *web.Server
 	control control
@@ -64,6 +66,8 @@ type service struct {
 	running sync.WaitGroup
 	broken  chan error // from listeners
 	health  condition
+	drains  chan time.Duration     // asked for over the API; 0: within proxy.drain_timeout
+	within  time.Duration          // that was asked for; 0: nothing was
 	watched atomic.Pointer[socket] // the listener that the watchdog looks at
 
 	unrecorded bool // see newBenchUnrecordedCmd
@@ -75,12 +79,12 @@ func (s *service) serve(ctx context.Context, stderr io.Writer, signals <-chan os
 	if err != nil {
 		return err
 	}
-	s.cfg, s.broken = cfg, make(chan error)
+	s.cfg, s.broken, s.drains = cfg, make(chan error), make(chan time.Duration, 1)
 	lines := newLogWriter(stderr)
 	defer func() { _ = lines.Flush() }()
 	s.log, s.levels = newLeveledLogger(lines, cfg.Log)
 	s.manager = manager{s.log}
-	s.certs = &certificates{log: s.log}
+	s.certs, s.webTLS = &certificates{log: s.log}, &certificates{log: s.log}
 	s.warn(cfg)
 	raiseFileLimit(s.log)
 	if err := s.build(ctx); err != nil {
@@ -139,6 +143,10 @@ func (s *service) build(ctx context.Context) error {
 		s.closeSockets()
 		return failed(fmt.Sprintf("the certificate: %v", err), "run `rcptgate check-config`")
 	}
+	if err = s.webTLS.use(webCertificateOf(s.cfg)); err != nil {
+		s.closeSockets()
+		return failed(fmt.Sprintf("the certificate of http.listen: %v", err), "run `rcptgate check-config`")
+	}
 	if s.metrics, err = web.NewMetrics(s.buildInfo(), s.sources()); err != nil {
 		s.closeSockets()
 		return failed(fmt.Sprintf("the metrics: %v", err), "report this; it is a fault of rcptgate")
@@ -178,7 +186,7 @@ func (s *service) start(ctx context.Context, socket *socket) {
 	case kindPolicyd:
 		serve = s.gate.policyd.Serve
 	case kindHTTP:
-		serve = s.web.Serve
+		serve = func(l net.Listener) error { return s.web.Serve(webListener(l, s.webTLS)) }
 	}
 	s.log.Info("listening", "network", socket.Addr().Network(), "address", socket.Addr().String(),
 		"kind", socket.place.kind, "inherited", socket.inherited)
@@ -214,6 +222,9 @@ func (s *service) wait(ctx context.Context, signals <-chan os.Signal) error {
 			s.log.Info("stopping", "signal", received.String(),
 				"drain_limit_s", time.Duration(s.cfg.Proxy.DrainTimeout).Seconds())
 			return nil
+		case s.within = <-s.drains:
+			s.log.Info("stopping", "signal", "api", "drain_limit_s", s.drainLimit().Seconds())
+			return nil
 		case <-ctx.Done():
 			s.log.Info("stopping")
 			return nil
@@ -229,7 +240,7 @@ func (s *service) wait(ctx context.Context, signals <-chan os.Signal) error {
 
 // drain lets open transactions end, within proxy.drain_timeout or until another signal comes.
 func (s *service) drain(signals <-chan os.Signal) error {
-	limit := time.Duration(s.cfg.Proxy.DrainTimeout)
+	limit := s.drainLimit()
 	s.health.draining.Store(true)
 	s.manager.stopping(limit)
 	ctx, cancel := context.WithTimeout(context.Background(), limit)

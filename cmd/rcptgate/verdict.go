@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"strings"
 	"sync"
@@ -14,27 +13,12 @@ import (
 	"golang.org/x/term"
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
+	"github.com/rcptgate/rcptgate/internal/web"
 	"github.com/rcptgate/rcptgate/verify"
 )
 
-// verdictJSON is one line of `verify --json`. The names are a promise to scripts. retry_after is in
-// whole seconds, 0 if asking again is no use; elapsed_ms in milliseconds.
-type verdictJSON struct {
-	Address        string  `json:"address"`
-	Verdict        string  `json:"verdict"`
-	Reason         string  `json:"reason"`
-	Confidence     float64 `json:"confidence"`
-	Deliverability float64 `json:"deliverability"`
-	Provider       string  `json:"provider"`
-	Reply          string  `json:"reply"`
-	Stage          string  `json:"stage"`
-	MX             string  `json:"mx"`
-	Cached         bool    `json:"cached"`
-	RetryAfter     int64   `json:"retry_after"`
-	Label          string  `json:"label"`
-	CatchAll       bool    `json:"catch_all"`
-	ElapsedMS      int64   `json:"elapsed_ms"`
-}
+// verdictJSON is one line of `verify --json`. The names are a promise to scripts.
+type verdictJSON = web.Verdict
 
 // verdictWriter prints verdicts, for people or for programs.
 type verdictWriter struct {
@@ -66,13 +50,7 @@ func (v *verdictWriter) verdict(text string, r verify.Result) {
 		v.line(text, r)
 		return
 	}
-	v.encode(verdictJSON{
-		Address: text, Verdict: string(r.Verdict), Reason: string(r.Reason),
-		Confidence: round3(r.Confidence), Deliverability: round3(r.Deliverability),
-		Provider: r.Provider, Reply: replyText(r.Reply), Stage: string(r.Stage), MX: r.MX,
-		Cached: r.Cached, RetryAfter: int64(math.Ceil(r.RetryAfter.Seconds())),
-		Label: string(r.Label), CatchAll: r.CatchAll, ElapsedMS: r.Elapsed.Milliseconds(),
-	})
+	v.encode(web.VerdictOf(text, &r))
 }
 
 // malformed keeps a line of the list that is no address in the output, so that the lines of input
@@ -157,8 +135,6 @@ func shorten(text string, n int) string {
 	}
 	return string([]rune(text)[:n-1]) + "…"
 }
-
-func round3(f float64) float64 { return math.Round(f*1000) / 1000 }
 
 // roundTime is a span as people say it.
 func roundTime(d time.Duration) string {

@@ -27,6 +27,7 @@ func (c *Config) check(faults Errors) Errors {
 	k := &checker{Config: c, faults: faults}
 	k.listeners()
 	k.tlsFiles()
+	k.httpTLS()
 	k.relays()
 	k.relayTLS()
 	k.names()
@@ -173,6 +174,27 @@ func (k *checker) tlsFiles() {
 		k.add("proxy.tls_cert_file", "is set, but proxy.tls_key_file is not", fix)
 	case p.TLSCertFile == "" && len(p.TLSListen) > 0:
 		k.add("proxy.tls_listen", "needs a certificate", "set proxy.tls_cert_file and proxy.tls_key_file")
+	}
+}
+
+// httpTLS: a token that others can read on its way is everybody's, unless the administrator knows
+// better.
+func (k *checker) httpTLS() {
+	h := k.HTTP
+	const fix = `set both, or neither: "" is no TLS`
+	switch {
+	case h.TLSCertificate == "" && h.TLSKey != "":
+		k.add("http.tls_key", "is set, but http.tls_certificate is not", fix)
+	case h.TLSCertificate != "" && h.TLSKey == "":
+		k.add("http.tls_certificate", "is set, but http.tls_key is not", fix)
+	case h.TLSCertificate == "" && h.TokensFile != "" && h.Listen != "" && !h.Listen.Loopback() && !h.Plaintext:
+		k.add("http.listen", fmt.Sprintf("%q is open to other machines, and tokens would go there in plaintext",
+			h.Listen), `set http.tls_certificate and http.tls_key, or listen on 127.0.0.1; `+
+			`"plaintext = true" lets them be read on the way`)
+	}
+	if _, isUnix := h.Listen.Unix(); h.TLSCertificate != "" && isUnix {
+		k.add("http.tls_certificate", "is set, but http.listen is a Unix socket, which has no TLS",
+			"take it out, and http.tls_key")
 	}
 }
 

@@ -260,6 +260,12 @@ type HTTP struct {
 	Listen        Endpoint `toml:"listen"`
 	TokensFile    string   `toml:"tokens_file"`
 	ControlSocket Endpoint `toml:"control_socket"`
+
+	TLSCertificate   string `toml:"tls_certificate"`
+	TLSKey           string `toml:"tls_key"`
+	Plaintext        bool   `toml:"plaintext"`
+	Rate             int    `toml:"rate" min:"0"`
+	MaxVerifications int    `toml:"max_verifications" min:"1"`
 }
 
 // Log is [log]. The log goes to standard error.
@@ -291,6 +297,7 @@ func Default() *Config {
 			ClientNetworks: loopback(), MaxConnections: 1000, Timeout: Duration(time.Hour),
 			Malformed: "pass",
 		},
+		HTTP: HTTP{Rate: 600, MaxVerifications: 64},
 		Log:  Log{Level: "info", Format: "text", Redact: true},
 		name: "(defaults)",
 	}

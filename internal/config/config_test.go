@@ -144,7 +144,23 @@ func TestFaults(t *testing.T) {
 		},
 		"unknown key, like none": {
 			"[http]\nzzzzzzzz = 1",
-			`:2:1: http.zzzzzzzz: unknown key; the keys of [http] are control_socket, listen, tokens_file`,
+			`:2:1: http.zzzzzzzz: unknown key; the keys of [http] are control_socket, listen, max_verifications, plaintext, rate, tls_certificate, tls_key, tokens_file`,
+		},
+		"tokens in plaintext": {
+			"[http]\nlisten = \":8025\"\ntokens_file = \"/etc/tokens\"",
+			`:2:1: http.listen: ":8025" is open to other machines, and tokens would go there in plaintext; set http.tls_certificate and http.tls_key, or listen on 127.0.0.1; "plaintext = true" lets them be read on the way`,
+		},
+		"half a certificate of http": {
+			"[http]\ntls_key = \"/etc/key.pem\"",
+			`:2:1: http.tls_key: is set, but http.tls_certificate is not; set both, or neither: "" is no TLS`,
+		},
+		"the other half": {
+			"[http]\ntls_certificate = \"/etc/cert.pem\"",
+			`:2:1: http.tls_certificate: is set, but http.tls_key is not; set both, or neither: "" is no TLS`,
+		},
+		"TLS at a Unix socket": {
+			"[http]\nlisten = \"unix:/run/http\"\ntls_certificate = \"/etc/cert.pem\"\ntls_key = \"/etc/key.pem\"",
+			`:3:1: http.tls_certificate: is set, but http.listen is a Unix socket, which has no TLS; take it out, and http.tls_key`,
 		},
 		"a share above one": {
 			"[policy.hygiene]\nhold = 10",
@@ -201,7 +217,7 @@ func TestFaults(t *testing.T) {
 		},
 		"key with control octets": {
 			"[http]\n\"a\\u001bb\" = 1",
-			`:2:1: http.a\x1bb: unknown key; the keys of [http] are control_socket, listen, tokens_file`,
+			`:2:1: http.a\x1bb: unknown key; the keys of [http] are control_socket, listen, max_verifications, plaintext, rate, tls_certificate, tls_key, tokens_file`,
 		},
 		"key at the top": {
 			"listen = []",

@@ -32,7 +32,8 @@ type files struct {
 func (c *Config) checkMachine() Errors {
 	k := &checker{Config: c}
 	k.domainFiles()
-	k.certificate()
+	k.certificate("proxy.tls_cert_file", k.Proxy.TLSCertFile, "proxy.tls_key_file", k.Proxy.TLSKeyFile)
+	k.certificate("http.tls_certificate", k.HTTP.TLSCertificate, "http.tls_key", k.HTTP.TLSKey)
 	k.relayCAs()
 	k.passwordFile()
 	k.providerFiles()
@@ -105,17 +106,16 @@ func faultsOf(err error) []error {
 	return []error{err}
 }
 
-// certificate reads the pair once. One that has expired is no fault: most clients take it.
-func (k *checker) certificate() {
-	cert, key := k.Proxy.TLSCertFile, k.Proxy.TLSKeyFile
+// certificate reads a pair once. One that has expired is no fault: most clients take it.
+func (k *checker) certificate(certName, cert, keyName, key string) {
 	if cert == "" || key == "" {
 		return
 	}
 	unreadable := false
-	for name, path := range map[string]string{"cert": cert, "key": key} {
+	for name, path := range map[string]string{certName: cert, keyName: key} {
 		if _, err := os.ReadFile(path); err != nil {
 			unreadable = true
-			k.add("proxy.tls_"+name+"_file", escaped(path+": "+reason(err)),
+			k.add(name, escaped(path+": "+reason(err)),
 				"make the file readable for the user that runs rcptgate")
 		}
 	}
@@ -123,7 +123,7 @@ func (k *checker) certificate() {
 		return
 	}
 	if _, err := tls.LoadX509KeyPair(cert, key); err != nil {
-		k.add("proxy.tls_cert_file", escaped(cert+", "+key+": "+strings.TrimPrefix(err.Error(), "tls: ")),
+		k.add(certName, escaped(cert+", "+key+": "+strings.TrimPrefix(err.Error(), "tls: ")),
 			"write the PEM certificate with its chain in one file, and its own key in the other")
 	}
 }

@@ -63,7 +63,7 @@ func (k *checker) warnNetworks() {
 	}
 	if endpoint := k.HTTP.Listen; endpoint != "" && !endpoint.Loopback() {
 		risk := "they can read the metrics"
-		if k.HTTP.TokensFile != "" {
+		if k.HTTP.TokensFile != "" && k.HTTP.TLSCertificate == "" {
 			risk += ", and tokens go through the network in plaintext"
 		}
 		k.add("http.listen", fmt.Sprintf("%q is open to other machines: %s", endpoint, risk),

@@ -20,6 +20,8 @@ func TestWarnings(t *testing.T) {
 		"relay log":             {good + "[verify.feedback]\nrelay_log = \"/x\"", ""},
 		"http":                  {good + "[http]\nlisten = \"127.0.0.1:8025\"", ""},
 		"http for everybody":    {good + "[http]\nlisten = \":8025\"", "http.listen"},
+		"tokens in plaintext":   {good + "[http]\nlisten = \":8025\"\nplaintext = true\ntokens_file = \"/t\"", "http.listen"},
+		"tokens at a socket":    {good + "[http]\nlisten = \"unix:/run/http\"\ntokens_file = \"/t\"", ""},
 		"balancer everywhere":   {strings.Replace(good, "[verify]", "proxy_protocol_networks = [\"::/0\"]\n[verify]", 1), "proxy.proxy_protocol_networks"},
 		"certificates for none": {good + "[relay]\ntls = \"encrypt\"\ntls_ca_file = \"/x\"", "relay.tls_ca_file"},
 		"name for none":         {good + "[relay]\ntls_server_name = \"relay.example.com\"", "relay.tls_server_name"},

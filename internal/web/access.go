@@ -98,6 +98,23 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) (token, bool)
 	return token{}, false
 }
 
+// paced reports whether a token may ask now, or sends that it asks too often.
+func (s *Server) paced(w http.ResponseWriter, t *token) bool {
+	rate := s.rate.Load()
+	if rate == nil {
+		return true
+	}
+	wait, ok := s.taken.TakeAt(t.name, *rate, time.Now())
+	if ok {
+		return true
+	}
+	seconds := strconv.Itoa(int(wait/time.Second) + 1)
+	w.Header().Set("Retry-After", seconds)
+	problem(http.StatusTooManyRequests, "the token "+t.name+" asks too often",
+		"wait "+seconds+" s; a token has "+strconv.Itoa(rate.Count)+" requests a minute (http.rate)").send(w)
+	return false
+}
+
 // allowed reports whether a token has a scope, or sends that it does not.
 func allowed(w http.ResponseWriter, t *token, scope Scope) bool {
 	if slices.Contains(t.scopes, scope) {

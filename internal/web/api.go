@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/rcptgate/rcptgate/internal/esmtp"
 	"github.com/rcptgate/rcptgate/policy/journal"
@@ -30,6 +31,15 @@ type Parts struct {
 	// Providers lists all that have a profile, and "other", without their counts.
 	Providers func() []Provider
 	Config    func() Configuration
+
+	Verifier *verify.Verifier
+	// MaxVerifications bounds the addresses that are asked about at a time for the API; 0: 64.
+	MaxVerifications int
+	// Classify reads a reply; what is empty, or says what is wrong with it.
+	Classify func(MailReply) (read ReadReply, what, fix string)
+	Explain  Explain
+	// Drain ends the gate, when the answer is sent; 0: within the time of its configuration.
+	Drain func(limit time.Duration)
 }
 
 // Memory is what the verifier knows, to be forgotten and looked at. A nil function cannot be done.
@@ -60,6 +70,8 @@ type API struct {
 	imports  chan struct{} // the import that runs
 	ended    chan struct{}
 	once     sync.Once
+
+	questions questions
 }
 
 // maxSearches is how many requests may read the journal's files at a time.
@@ -71,6 +83,7 @@ func NewAPI(parts func() Parts, log *slog.Logger) *API {
 		parts: parts, log: log, mux: http.NewServeMux(), ended: make(chan struct{}),
 		searches: make(chan struct{}, maxSearches), imports: make(chan struct{}, 1),
 	}
+	a.questions = questions{ended: a.ended, byID: make(map[string]*question)}
 	for _, e := range endpoints() {
 		a.mux.HandleFunc(e.method+" "+e.path, func(w http.ResponseWriter, r *http.Request) {
 			a.serve(w, r, e)
@@ -80,7 +93,7 @@ func NewAPI(parts func() Parts, log *slog.Logger) *API {
 	return a
 }
 
-// end ends the streams.
+// end ends the streams, and what is asked.
 func (a *API) end() { a.once.Do(func() { close(a.ended) }) }
 
 // endpoint is one thing to ask for.
@@ -115,6 +128,11 @@ func endpoints() []endpoint {
 		{"POST", "/v1/report", ScopeRead, (*call).report},
 		{"POST", "/v1/senders/search", ScopeRead, (*call).searchSenders},
 		{"POST", "/v1/senders/release", ScopeWrite, (*call).release},
+		{"POST", "/v1/verify", ScopeVerify, (*call).verify},
+		{"GET", "/v1/verify/{id}", ScopeVerify, (*call).verified},
+		{"POST", "/v1/explain", ScopeVerify, (*call).explain},
+		{"POST", "/v1/classify", ScopeRead, (*call).classify},
+		{"POST", "/v1/drain", ScopeAdmin, (*call).drain},
 	}
 }
 
@@ -137,7 +155,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, e endpoint) {
 	if err == nil {
 		err = e.serve(c)
 	}
-	if e.scope == ScopeWrite {
+	if e.scope == ScopeWrite || e.scope == ScopeAdmin {
 		a.log.Info("api: change", "by", c.who, "request", e.path, "done", err == nil)
 	}
 	if err == nil {

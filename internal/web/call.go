@@ -96,12 +96,15 @@ func (c *call) noQuery() error {
 }
 
 // reply sends a JSON object.
-func (c *call) reply(object any) error {
+func (c *call) reply(object any) error { return c.replyWith(http.StatusOK, object) }
+
+func (c *call) replyWith(status int, object any) error {
 	body, err := json.Marshal(object)
 	if err != nil {
 		return err
 	}
 	c.w.Header().Set("Content-Type", "application/json")
+	c.w.WriteHeader(status)
 	_, _ = c.w.Write(append(body, '\n')) // who has gone does not read it
 	return nil
 }
@@ -120,8 +123,11 @@ func (c *call) accepts(kind string) bool {
 
 // patient gives the answer time of its own, in place of the server's.
 func (c *call) patient(limit time.Duration) {
-	// A connection without deadlines, of a test, needs none.
-	_ = http.NewResponseController(c.w).SetWriteDeadline(time.Now().Add(limit))
+	// A connection without deadlines, of a test, needs none. The deadline of reading is there to see
+	// whether the client goes.
+	control, end := http.NewResponseController(c.w), time.Now().Add(limit)
+	_ = control.SetReadDeadline(end)
+	_ = control.SetWriteDeadline(end)
 }
 
 // heavy runs fn as one of the few requests that may read the journal's files at a time.

@@ -19,6 +19,7 @@ import (
 	"github.com/rcptgate/rcptgate/internal/durable"
 	"github.com/rcptgate/rcptgate/internal/esmtp"
 	"github.com/rcptgate/rcptgate/internal/web"
+	"github.com/rcptgate/rcptgate/policy"
 	"github.com/rcptgate/rcptgate/policy/journal"
 	"github.com/rcptgate/rcptgate/policy/register"
 	"github.com/rcptgate/rcptgate/policy/senders"
@@ -29,6 +30,7 @@ const (
 	readToken  = "r-0123456789abcdef0123456789abcdef"
 	writeToken = "w-0123456789abcdef0123456789abcdef"
 	bothToken  = "b-0123456789abcdef0123456789abcdef"
+	allToken   = "a-0123456789abcdef0123456789abcdef"
 )
 
 // office is an API over real parts, on a control socket and behind tokens.
@@ -36,6 +38,7 @@ type office struct {
 	t         testing.TB
 	parts     web.Parts
 	forgotten []string
+	drained   []time.Duration
 	control   *http.Client
 	log       *lockedBuffer
 
@@ -113,6 +116,21 @@ func newOffice(tb testing.TB) *office {
 			Files: web.FileLimit{Open: 9, Limit: 1024},
 		}
 	}
+	o.parts.Verifier = verify.New(verify.Config{Passive: true}, nil, nil)
+	engine, err := policy.New(policy.Config{}, o.parts.Verifier, logger)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	o.parts.Explain = func(ctx context.Context, tx *policy.Transaction, rcpt esmtp.Rcpt) (policy.Decision, string) {
+		return engine.Explain(ctx, tx, rcpt), "because\n"
+	}
+	o.parts.Classify = func(r web.MailReply) (read web.ReadReply, what, fix string) {
+		if r.Text == "" {
+			return read, "no reply code", "write one"
+		}
+		return web.ReadReply{Label: "greylisted", Subject: "server", Confidence: 0.9, Rule: "x", RetryAfter: 60}, "", ""
+	}
+	o.parts.Drain = func(limit time.Duration) { o.drained = append(o.drained, limit) }
 	if o.parts.Metrics, err = web.NewMetrics(web.Build{}, web.Sources{}); err != nil {
 		tb.Fatal(err)
 	}
@@ -132,7 +150,7 @@ func newOffice(tb testing.TB) *office {
 		o.stop()
 		ctx := context.WithoutCancel(tb.Context())
 		for _, err := range []error{
-			o.parts.Register.Close(), o.parts.Senders.Close(), o.parts.Journal.Close(ctx), dir.Close(),
+			o.parts.Verifier.Close(ctx), o.parts.Register.Close(), o.parts.Senders.Close(), o.parts.Journal.Close(ctx), dir.Close(),
 		} {
 			if err != nil {
 				tb.Error(err)
@@ -185,7 +203,8 @@ func (o *office) stop() {
 func (o *office) useTokens() {
 	o.t.Helper()
 	path := filepath.Join(o.t.TempDir(), "tokens")
-	text := "reader read " + readToken + "\nwriter write " + writeToken + "\nboth read,write " + bothToken + "\n"
+	text := "reader read " + readToken + "\nwriter write " + writeToken + "\nboth read,write " + bothToken + "\n" +
+		"all read,write,verify,admin " + allToken + "\n"
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		o.t.Fatal(err)
 	}

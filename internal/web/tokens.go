@@ -22,8 +22,10 @@ type Scope string
 
 // The scopes. None has another in it.
 const (
-	ScopeRead  Scope = "read"  // look at decisions, suppressions, overrides, senders, the status
-	ScopeWrite Scope = "write" // change suppressions and overrides, forget, release senders
+	ScopeRead   Scope = "read"   // look at decisions, suppressions, overrides, senders, the status
+	ScopeWrite  Scope = "write"  // change suppressions and overrides, forget, release senders
+	ScopeVerify Scope = "verify" // have mail servers asked about addresses
+	ScopeAdmin  Scope = "admin"  // end the gate
 )
 
 const (
@@ -168,11 +170,11 @@ func parseToken(entry string) (token, error) {
 	}
 	for name := range strings.SplitSeq(fields[1], ",") {
 		switch scope := Scope(name); scope {
-		case ScopeRead, ScopeWrite:
+		case ScopeRead, ScopeWrite, ScopeVerify, ScopeAdmin:
 			t.scopes = append(t.scopes, scope)
 		default:
 			return token{}, errors.New(
-				"the second word is no list of scopes; write read, write or read,write")
+				"the second word is no list of scopes; write some of read,write,verify,admin")
 		}
 	}
 	if digits, ok := strings.CutPrefix(fields[2], "sha256:"); ok {

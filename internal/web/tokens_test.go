@@ -78,7 +78,7 @@ func TestTokensFaults(t *testing.T) {
 	for name, test := range map[string]struct{ text, want string }{
 		"words":     {"a read\n", `tokens:1: there are 2 words; write "name scope,scope token"`},
 		"name":      {"a@b read " + secretA, "tokens:1: the first word is no name; write"},
-		"scope":     {"\n#\na read,admin " + secretA, "tokens:3: the second word is no list of scopes; write read"},
+		"scope":     {"\n#\na read,root " + secretA, "tokens:3: the second word is no list of scopes; write some of read"},
 		"empty":     {"a read, " + secretA, "the second word is no list of scopes"},
 		"short":     {"a read " + secretA[1:], "the token has 31 characters, not 32 to 512; make one by `openssl rand -hex 32`"},
 		"long":      {"a read " + strings.Repeat(secretA, 17), "the token has 544 characters"},

@@ -50,6 +50,13 @@
 //	                                     the request accepts text/csv
 //	POST /v1/senders/search       read   senders, the worst first: SearchSenders
 //	POST /v1/senders/release      write  end a sender's hold: ReleaseSender
+//	POST /v1/verify               verify what is known of an address, its mail servers are asked if need
+//	                                     be: VerifyRequest, Verdict; 202 and Pending if that takes longer
+//	GET  /v1/verify/{id}          verify the verdict of one that took longer
+//	POST /v1/explain              verify what would be decided, and why: ExplainRequest; in words if the
+//	                                     request accepts text/plain
+//	POST /v1/classify             read   what replies of mail servers mean: ClassifyRequest
+//	POST /v1/drain                admin  end the gate as SIGTERM does: DrainRequest
 //
 // Requests are one JSON object, answers too. A field that is not known is a fault. No address stands
 // in a URL, which logs keep, and so there are no queries. What is wrong comes back as Problem, with
@@ -78,6 +85,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/rcptgate/rcptgate/internal/limit"
 )
 
 // State is how a part of the gate is.
@@ -129,6 +138,8 @@ type Server struct {
 	mux      *http.ServeMux
 	log      *slog.Logger
 	tokens   atomic.Pointer[Tokens]
+	rate     atomic.Pointer[limit.Rate] // of each token; nil: no limit
+	taken    *limit.Limiter
 	failures *failures
 }
 
@@ -162,7 +173,8 @@ func NewControl(api *API, log *slog.Logger) *Server {
 
 func newServer(mux *http.ServeMux, log *slog.Logger) *Server {
 	return &Server{
-		mux: mux, log: log, failures: newFailures(), http: http.Server{
+		mux: mux, log: log, failures: newFailures(), taken: limit.NewLimiter(limit.Rate{}, maxTokens),
+		http: http.Server{
 			Handler: mux, ReadTimeout: requestTime, WriteTimeout: requestTime, IdleTimeout: time.Minute,
 			MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		},
@@ -172,12 +184,18 @@ func newServer(mux *http.ServeMux, log *slog.Logger) *Server {
 // Mount adds the API, once, before Serve. It needs tokens: see UseTokens.
 func (s *Server) Mount(api *API) {
 	s.mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
-		if t, ok := s.authorize(w, r); ok {
+		if t, ok := s.authorize(w, r); ok && s.paced(w, &t) {
 			w.Header().Set(scopesHeader, t.scopeList())
 			api.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, &t)))
 		}
 	})
 	s.http.RegisterOnShutdown(api.end)
+}
+
+// LimitRate bounds the requests of each token in a minute, so many of them at once; 0: not at all. It
+// may be called at any time.
+func (s *Server) LimitRate(perMinute int) {
+	s.rate.Store(&limit.Rate{Count: perMinute, Per: time.Minute, Burst: perMinute})
 }
 
 // UseTokens lets those into the API who have one of the tokens; nil: nobody. It may be called at any
