@@ -90,7 +90,7 @@ func runExplain(cmd *cobra.Command, o explainOptions, address string) error {
 	if ctx.Err() != nil {
 		return failed("interrupted", "")
 	}
-	printExplanation(cmd.OutOrStdout(), cfg, state, tx, decision)
+	printExplained(cmd.OutOrStdout(), cfg, state, tx, decision)
 	if state.missing != "" {
 		writef(cmd.ErrOrStderr(), "rcptgate: note: %s\n", state.missing)
 	}
@@ -130,7 +130,12 @@ func (o explainOptions) question(address string) (*policy.Transaction, esmtp.Rcp
 	}, esmtp.Rcpt{To: to}, nil
 }
 
-func printExplanation(
+// printExplanation is what the gate that runs, which has all of its state, decides.
+func printExplanation(w io.Writer, cfg *config.Config, tx *policy.Transaction, d policy.Decision) {
+	printExplained(w, cfg, &policyState{from: "this gate, which runs"}, tx, d)
+}
+
+func printExplained(
 	w io.Writer, cfg *config.Config, state *policyState, tx *policy.Transaction, d policy.Decision,
 ) {
 	writef(w, "Recipient  %s\n", showAddress(d.Recipient))
