@@ -130,7 +130,11 @@ func (b *browser) event(event any) {
 		}
 		fault("an exception: %s", text)
 	case *runtime.EventConsoleAPICalled:
-		fault("the console: %s %v", e.Type, e.Args[0].Description)
+		text := make([]string, len(e.Args))
+		for i, arg := range e.Args {
+			text[i] = string(arg.Value) + arg.Description
+		}
+		fault("the console: %s %q", e.Type, text)
 	case *log.EventEntryAdded:
 		fault("the log: %s %s: %s %s", e.Entry.Source, e.Entry.Level, e.Entry.Text, e.Entry.URL)
 	case *audits.EventIssueAdded:
@@ -197,12 +201,14 @@ func js[T any](b *browser, expression string) T {
 // until waits for a condition in the page.
 func (b *browser) until(condition string) {
 	b.t.Helper()
+	met := false
 	defer func() {
-		if b.t.Failed() {
+		if !met {
 			b.t.Logf("the page: %s", js[string](b, `document.body.innerText`))
 		}
 	}()
 	until(b.t, condition, func() bool { return js[bool](b, "Boolean("+condition+")") })
+	met = true
 }
 
 // text is what is seen of the first element of a selector.
