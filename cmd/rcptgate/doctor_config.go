@@ -73,7 +73,8 @@ func (d *doctor) checkTimes(r *doctorReport) {
 	}
 	if v.RcptBudget > v.ProbeTimeout {
 		r.note(fmt.Sprintf("verify.rcpt_budget (%v) is more than verify.probe_timeout (%v)",
-			v.RcptBudget, v.ProbeTimeout), "nothing is asked for so long, so that the rest of it is never used",
+			v.RcptBudget, v.ProbeTimeout), "nothing is asked for so long, so that the rest of it is never "+
+			"used",
 			fmt.Sprintf("verify.rcpt_budget = %q", v.ProbeTimeout.String()))
 	}
 	if v.CommandTimeout > v.ProbeTimeout || v.ConnectTimeout > v.ProbeTimeout {
@@ -95,7 +96,8 @@ func (d *doctor) checkCertificate(r *doctorReport, now time.Time) {
 		return
 	}
 	end := pair.Leaf.NotAfter
-	const fix = "renew it, and write the chain and its own key to these files; they are read again by themselves"
+	const fix = "renew it, and write the chain and its own key to these files; they are read again by " +
+		"themselves"
 	switch problem := expired(&pair, now); {
 	case problem != "":
 		r.fault(cert+": "+problem, "clients that look at certificates do not send", fix)
@@ -106,7 +108,8 @@ func (d *doctor) checkCertificate(r *doctorReport, now time.Time) {
 		r.ok("the certificate %s is good until %s", cert, dateOf(end))
 	}
 	if name := d.cfg.Hostname(); pair.Leaf.VerifyHostname(name) != nil {
-		r.note(fmt.Sprintf("%s is not for %s but for %s", cert, name, strings.Join(pair.Leaf.DNSNames, ", ")),
+		r.note(fmt.Sprintf("%s is not for %s but for %s", cert, name, strings.Join(pair.Leaf.DNSNames,
+			", ")),
 			"clients that know the gate by this name and look at certificates do not send", "")
 	}
 }

@@ -41,7 +41,8 @@ func newDoctorNames(ctx context.Context, cfg *config.Config) *doctorNames {
 	}
 	ctx, cancel := context.WithTimeout(ctx, relayLookup)
 	defer cancel()
-	relayAddrs, _ := mx.RelayAddrs(ctx, cfg.UpstreamAddresses()) // the relay's check says what is wrong
+	relayAddrs, _ := mx.RelayAddrs(ctx,
+		cfg.UpstreamAddresses()) // the relay's check says what is wrong
 	filter := mx.NewFilter(cfg.FilterConfig(relayAddrs))
 	return &doctorNames{
 		dns: resolver, hosts: cfg.MXResolver(resolver, domains, filter),
@@ -58,12 +59,18 @@ func (n *doctorNames) close() {
 // publicResolvers are those that everybody knows and uses. Block lists answer them with errors or
 // not at all, and limits count all of their users together.
 var publicResolvers = map[string][]string{
-	"Google":     {"8.8.8.8", "8.8.4.4", "2001:4860:4860::8888", "2001:4860:4860::8844"},
-	"Cloudflare": {"1.1.1.1", "1.0.0.1", "1.1.1.2", "1.0.0.2", "1.1.1.3", "1.0.0.3", "2606:4700:4700::1111", "2606:4700:4700::1001"},
-	"Quad9":      {"9.9.9.9", "9.9.9.10", "9.9.9.11", "149.112.112.112", "149.112.112.10", "149.112.112.11", "2620:fe::fe", "2620:fe::9"},
-	"OpenDNS":    {"208.67.222.222", "208.67.220.220", "2620:119:35::35", "2620:119:53::53"},
-	"AdGuard":    {"94.140.14.14", "94.140.15.15", "94.140.14.140", "94.140.14.141"},
-	"Level 3":    {"4.2.2.1", "4.2.2.2", "4.2.2.3", "4.2.2.4", "4.2.2.5", "4.2.2.6"},
+	"Google": {"8.8.8.8", "8.8.4.4", "2001:4860:4860::8888", "2001:4860:4860::8844"},
+	"Cloudflare": {
+		"1.1.1.1", "1.0.0.1", "1.1.1.2", "1.0.0.2", "1.1.1.3", "1.0.0.3",
+		"2606:4700:4700::1111", "2606:4700:4700::1001",
+	},
+	"Quad9": {
+		"9.9.9.9", "9.9.9.10", "9.9.9.11", "149.112.112.112", "149.112.112.10",
+		"149.112.112.11", "2620:fe::fe", "2620:fe::9",
+	},
+	"OpenDNS": {"208.67.222.222", "208.67.220.220", "2620:119:35::35", "2620:119:53::53"},
+	"AdGuard": {"94.140.14.14", "94.140.15.15", "94.140.14.140", "94.140.14.141"},
+	"Level 3": {"4.2.2.1", "4.2.2.2", "4.2.2.3", "4.2.2.4", "4.2.2.5", "4.2.2.6"},
 }
 
 // publicResolver names the operator of a public resolver, "" if addr is none that is known.
@@ -133,7 +140,8 @@ func (d *doctor) checkDNS(ctx context.Context, r *doctorReport) {
 	asking.Wait()
 	if !slices.Contains(answers, true) {
 		r.fault("no name server answers", "no mail server is found, every recipient is unknown",
-			"name one that does, best on this machine (unbound):\n[verify.dns]\nservers = [\"127.0.0.1:53\"]")
+			"name one that does, best on this machine (unbound):\n[verify.dns]\nservers = "+
+				"[\"127.0.0.1:53\"]")
 		return
 	}
 	d.checkTruth(ctx, r)
@@ -165,10 +173,12 @@ func (d *doctor) checkServer(ctx context.Context, r *doctorReport, server string
 	}
 	switch {
 	case took > verySlowDNS:
-		r.warning(fmt.Sprintf("the name server %s takes %s for an answer that it knows", server, roundTime(took)),
+		r.warning(fmt.Sprintf("the name server %s takes %s for an answer that it knows", server,
+			roundTime(took)),
 			"each recipient waits for several such answers", own)
 	case took > slowDNS:
-		r.note(fmt.Sprintf("the name server %s takes %s for an answer that it knows", server, roundTime(took)),
+		r.note(fmt.Sprintf("the name server %s takes %s for an answer that it knows", server,
+			roundTime(took)),
 			"each recipient waits for several such answers", own)
 	default:
 		r.ok("the name server %s answers, in %s", server, roundTime(took))
@@ -193,7 +203,8 @@ func (d *doctor) checkPublic(r *doctorReport, server string) {
 	if at.Addr() == netip.AddrFrom4([4]byte{127, 0, 0, 53}) {
 		for _, addr := range resolvConf(systemdUpstreams) {
 			if operator := publicResolver(addr); operator != "" {
-				what = fmt.Sprintf("the name server %s (systemd-resolved) passes questions on to the public one of %s, %s",
+				what = fmt.Sprintf("the name server %s (systemd-resolved) passes questions on to the public "+
+					"one of %s, %s",
 					server, operator, addr)
 			}
 		}
@@ -214,7 +225,8 @@ func (d *doctor) checkPublic(r *doctorReport, server string) {
 func (d *doctor) checkTruth(ctx context.Context, r *doctorReport) {
 	name := strings.ToLower(rand.Text()) + ".com"
 	address, mail := d.names.dns.A(ctx, name), d.names.dns.MX(ctx, name)
-	const fix = "ask a resolver that does not do this, best one of your own:\n[verify.dns]\nservers = [\"127.0.0.1:53\"]"
+	const fix = "ask a resolver that does not do this, best one of your own:\n[verify.dns]\nservers = " +
+		"[\"127.0.0.1:53\"]"
 	switch {
 	case address.Status == dns.NoError || mail.Status == dns.NoError:
 		to := ""
@@ -222,12 +234,15 @@ func (d *doctor) checkTruth(ctx context.Context, r *doctorReport) {
 			to = ", with " + address.Addrs[0].String()
 		}
 		r.fault(fmt.Sprintf("the resolver answers for a name that does not exist, %s%s", name, to),
-			"dead domains look alive: their recipients are probed at a foreign server, and never refused", fix)
+			"dead domains look alive: their recipients are probed at a foreign server, and never refused",
+			fix)
 	case mail.Status == dns.Failure:
-		r.warning(fmt.Sprintf("the resolver does not answer for a name that does not exist, %s: %s", name, mail.Detail),
+		r.warning(fmt.Sprintf("the resolver does not answer for a name that does not exist, %s: %s",
+			name, mail.Detail),
 			"recipients of domains that do not exist stay unknown, and pass", fix)
 	case mail.Status != dns.NXDomain:
-		r.warning(fmt.Sprintf("the resolver says %s, not NXDOMAIN, of a name that does not exist, %s", mail.Status, name),
+		r.warning(fmt.Sprintf("the resolver says %s, not NXDOMAIN, of a name that does not exist, %s",
+			mail.Status, name),
 			"that a domain does not exist is never proven, its recipients are refused less surely", fix)
 	default:
 		r.ok("the resolver says NXDOMAIN of names that do not exist")

@@ -84,14 +84,14 @@ func (u doctorUser) may(info fs.FileInfo, what fs.FileMode) bool {
 // in, but the service's own view leads past it.
 const privateState = "/var/lib/private/"
 
-// reach tells why the user cannot do what with a path, nil if it can.
+// errUnseen says that whoever runs doctor cannot look, which says nothing about the gate.
+var errUnseen = errors.New("it cannot be seen from here")
+
+// reach tells why the user cannot do what with a path, nil if it can. The error may be errUnseen.
 func (u doctorUser) reach(path string, what fs.FileMode) error {
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
-		if fault, ok := errors.AsType[*fs.PathError](err); ok {
-			err = fault.Err
-		}
-		return err
+		return seen(err)
 	}
 	real, err = filepath.Abs(real)
 	if err != nil {
@@ -104,13 +104,21 @@ func (u doctorUser) reach(path string, what fs.FileMode) error {
 			need = what
 		}
 		if err != nil {
-			return err
+			return seen(err)
 		}
 		if !u.may(info, need) {
 			return fmt.Errorf("the mode of %s is %04o, and it is not %s's", at, info.Mode().Perm(), u.name)
 		}
 	}
 	return nil
+}
+
+// seen tells a file that is not there from one that may not be looked at.
+func seen(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return errUnseen
+	}
+	return withoutPath(err)
 }
 
 // keptIn are the directories in which the gate writes.
@@ -145,7 +153,8 @@ func (d *doctor) checkFiles(_ context.Context, r *doctorReport) {
 	case len(dirs) == 0:
 		r.note("the gate keeps nothing on disk",
 			"what it knows of recipients, the suppression list and the journal end with the process",
-			"[policy]\nstate_directory = \"/var/lib/rcptgate\"\n[verify.cache]\npath = \"/var/lib/rcptgate/verdicts.db\"")
+			"[policy]\nstate_directory = \"/var/lib/rcptgate\"\n[verify.cache]\npath = "+
+				"\"/var/lib/rcptgate/verdicts.db\"")
 	case r.worst().rank() < levelWarning.rank():
 		r.ok("%s can use the gate's files, in %s", u.name, strings.Join(dirs, ", "))
 	}
@@ -157,12 +166,16 @@ const maxKept = 1000
 // checkKept looks at a directory that the gate writes in, and at its files.
 func (d *doctor) checkKept(r *doctorReport, u doctorUser, dir string) {
 	info, err := os.Stat(dir)
+	if errors.Is(err, fs.ErrPermission) {
+		r.note(dir+" was not looked at: it cannot be seen from here", "", "run it as root")
+		return
+	}
 	if err != nil {
 		r.fault(fmt.Sprintf("%s: %v", dir, withoutPath(err)), "the gate cannot keep anything there",
 			fmt.Sprintf("install -d -m 0700 -o %s %s", u.name, shellQuoted(dir)))
 		return
 	}
-	if err := u.reach(dir, 0o7); err != nil {
+	if err := u.reach(dir, 0o7); err != nil && !errors.Is(err, errUnseen) {
 		r.fault(fmt.Sprintf("%s cannot write in %s: %v", u.name, dir, err),
 			"nothing outlives a restart, and with policy.state_directory the gate does not start",
 			fmt.Sprintf("chown %s %s && chmod 0700 %s", u.name, shellQuoted(dir), shellQuoted(dir)))
@@ -174,7 +187,8 @@ func (d *doctor) checkKept(r *doctorReport, u doctorUser, dir string) {
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		r.note(fmt.Sprintf("%s: %v", dir, withoutPath(err)), "its files were not looked at", "run it as root")
+		r.note(fmt.Sprintf("%s: %v", dir, withoutPath(err)), "its files were not looked at",
+			"run it as root")
 		return
 	}
 	for _, e := range entries[:min(len(entries), maxKept)] {
@@ -237,14 +251,18 @@ func (d *doctor) checkReadable(r *doctorReport, u doctorUser) {
 		if f.path == "" {
 			continue
 		}
-		if err := u.reach(f.path, 0o4); err != nil {
+		switch err := u.reach(f.path, 0o4); {
+		case errors.Is(err, errUnseen):
+			r.note(f.path+" was not looked at: it cannot be seen from here", "", "run it as root")
+		case err != nil:
 			r.fault(fmt.Sprintf("%s cannot read %s (%s): %v", u.name, f.path, f.key, err),
 				"the gate does not start, or does without it",
 				fmt.Sprintf("chgrp %s %s && chmod g+r %s, or let the unit have the group: SupplementaryGroups=",
 					groupOf(u), shellQuoted(f.path), shellQuoted(f.path)))
 		}
 		if info, err := os.Stat(f.path); err == nil && info.Mode().Perm()&0o002 != 0 {
-			r.fault(fmt.Sprintf("everybody may change %s (%s, mode %04o)", f.path, f.key, info.Mode().Perm()),
+			r.fault(fmt.Sprintf("everybody may change %s (%s, mode %04o)", f.path, f.key,
+				info.Mode().Perm()),
 				"any local user can make the gate do what it likes", "chmod o-w "+shellQuoted(f.path))
 		}
 	}
@@ -302,7 +320,8 @@ func (d *doctor) checkRoom(r *doctorReport) {
 	journal := d.cfg.Policy.Journal
 	add(journal.Path, int64(journal.MaxSize)*int64(journal.Keep))
 	for _, k := range disks {
-		what := fmt.Sprintf("the disk of %s has %s free", strings.Join(k.of, " and "), wholeMebibytes(k.free))
+		what := fmt.Sprintf("the disk of %s has %s free", strings.Join(k.of, " and "),
+			wholeMebibytes(k.free))
 		const means = "verdicts then live in memory only, and decisions are lost; mail is not hurt"
 		fix := "make room there, or lower verify.cache.max_size and policy.journal.max_size (or keep)"
 		switch {

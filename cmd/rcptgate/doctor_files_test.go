@@ -20,13 +20,17 @@ func doctorState(t *testing.T) (dir, config string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	for _, name := range []string{"verdicts.db", "verdicts.db.secret", "journal.jsonl", "suppressions"} {
+	for _, name := range []string{
+		"verdicts.db", "verdicts.db.secret", "journal.jsonl",
+		"suppressions",
+	} {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return dir, fmt.Sprintf("[verify.cache]\npath = \"%[1]s/verdicts.db\"\nmax_size = \"16MiB\"\n"+
-		"[policy]\nstate_directory = %[1]q\n[policy.journal]\npath = \"%[1]s/journal.jsonl\"\nmax_size = \"64KiB\"\nkeep = 1\n", dir)
+		"[policy]\nstate_directory = %[1]q\n[policy.journal]\npath = \"%[1]s/journal.jsonl\"\nmax_size = "+
+		"\"64KiB\"\nkeep = 1\n", dir)
 }
 
 // TestDoctorFiles: rights, owners and room, as the gate's user has them. Commands that are fixes mend it.
@@ -55,7 +59,10 @@ func TestDoctorFiles(t *testing.T) {
 	}
 	in := func(name string) string { return filepath.Join(dir, name) }
 	give(dir, strangerID, 0o700)
-	for _, name := range []string{"verdicts.db", "verdicts.db.secret", "journal.jsonl", "suppressions"} {
+	for _, name := range []string{
+		"verdicts.db", "verdicts.db.secret", "journal.jsonl",
+		"suppressions",
+	} {
 		give(in(name), strangerID, 0o600)
 	}
 	who := fmt.Sprintf("user %d", strangerID)
@@ -65,7 +72,8 @@ func TestDoctorFiles(t *testing.T) {
 	e.want("files", levelOK, "the disk of ", " free")
 
 	give(in("verdicts.db"), 0, 0o600)
-	f := look("").want("files", levelFault, who+" cannot write "+in("verdicts.db"), "chown --reference=")
+	f := look("").want("files", levelFault, who+" cannot write "+in("verdicts.db"),
+		"chown --reference=")
 	runFix(t, f.Fix)
 	look("").clean("files")
 
@@ -83,7 +91,8 @@ func TestDoctorFiles(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = os.Remove(vips) })
 	lists := fmt.Sprintf("[policy.lists]\nvips = %q\n", vips)
-	look(lists).want("files", levelFault, who+" cannot read "+vips, "policy.lists.vips", "is not "+who+"'s")
+	look(lists).want("files", levelFault, who+" cannot read "+vips, "policy.lists.vips",
+		"is not "+who+"'s")
 	give(vips, strangerID, 0o646)
 	f = look(lists).want("files", levelFault, "everybody may change "+vips)
 	runFix(t, f.Fix)

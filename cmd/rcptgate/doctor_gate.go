@@ -52,7 +52,8 @@ func (d *doctor) checkGate(ctx context.Context, r *doctorReport) {
 	switch {
 	case d.self.denied != nil:
 		r.note(fmt.Sprintf("the control socket %s cannot be opened: %v", path, d.self.denied),
-			"what the gate says of itself is not seen", "run it as root, or as the gate's user: sudo rcptgate doctor")
+			"what the gate says of itself is not seen", "run it as root, or as the gate's user: sudo "+
+				"rcptgate doctor")
 	case d.self.running:
 		d.checkStatus(ctx, r, path)
 		d.checkOpenFiles(r)
@@ -102,7 +103,8 @@ func (d *doctor) checkLoaded(r *doctorReport, s web.StatusAnswer) {
 	switch {
 	case err == nil && !os.SameFile(info, theirs):
 		r.note("the gate that runs has another configuration, "+s.Config,
-			"what is said here of "+d.cfg.Name()+" is not about it", "rcptgate doctor --config "+shellQuoted(s.Config))
+			"what is said here of "+d.cfg.Name()+" is not about it", "rcptgate doctor --config "+
+				""+shellQuoted(s.Config))
 	case !s.Loaded.IsZero() && info.ModTime().After(s.Loaded.Add(time.Second)):
 		r.warning(fmt.Sprintf("%s was changed on %s, the gate has that of %s", d.cfg.Name(),
 			dateOf(info.ModTime()), dateOf(s.Loaded)), "the change is not in use", reload)
@@ -158,7 +160,8 @@ func (d *doctor) askReadyz(ctx context.Context, r *doctorReport) (ok bool) {
 func fetchLocal(ctx context.Context, network, address, path string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://rcptgate"+path, http.NoBody)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://rcptgate"+path,
+		http.NoBody)
 	if err != nil {
 		return nil, err
 	}
@@ -253,7 +256,8 @@ func (d *doctor) checkOpenFiles(r *doctorReport) {
 	}
 	r.warning(fmt.Sprintf("the gate may open %d files, and needs up to %d", limit, need),
 		"under load it cannot accept clients nor connect to anybody",
-		"LimitNOFILE=65536 in the [Service] of its unit (systemctl edit rcptgate), or lower proxy.max_connections")
+		"LimitNOFILE=65536 in the [Service] of its unit (systemctl edit rcptgate), or lower "+
+			"proxy.max_connections")
 }
 
 // shellQuoted quotes a word for a shell, where it has to be.

@@ -90,7 +90,8 @@ func (d *doctor) checkPort25(ctx context.Context, r *doctorReport) {
 		switch {
 		case k.open:
 		case !k.tried:
-			r.warning(fmt.Sprintf("%s: no mail server to connect to: %s", k.domain, k.note), "", "see DNS; or name others with --domain")
+			r.warning(fmt.Sprintf("%s: no mail server to connect to: %s", k.domain, k.note), "",
+				"see DNS; or name others with --domain")
 		case open:
 			r.warning(fmt.Sprintf("%s: its mail servers cannot be reached: %s", k.domain, k.note),
 				"others can be: it may be their trouble, or a route", "")
@@ -106,7 +107,8 @@ func (d *doctor) checkPort25(ctx context.Context, r *doctorReport) {
 		}
 	}
 	r.fault("outgoing TCP port "+port+" seems closed: "+strings.Join(all, "; "),
-		"no mail server can be asked, every recipient is unknown and passes; and mail that leaves from here does not",
+		"no mail server can be asked, every recipient is unknown and passes; and mail that leaves from "+
+			"here does not",
 		"have it opened (firewall, hosting provider); until then:\n[verify]\nmode = \"passive\"")
 }
 
@@ -257,7 +259,8 @@ func (d *doctor) checkSPF(ctx context.Context, r *doctorReport) {
 			r.note(f.Detail, "", "see DNS, or try again")
 			return
 		}
-		r.warning(f.Detail, "some servers refuse probes from <"+sender.String()+">, the sender of those that cannot use the mail's",
+		r.warning(f.Detail, "some servers refuse probes from <"+sender.String()+">, the sender of those "+
+			"that cannot use the mail's",
 			spfFix(sender.ASCIIDomain(), addrs))
 		return
 	}
@@ -267,7 +270,8 @@ func (d *doctor) checkSPF(ctx context.Context, r *doctorReport) {
 // spfFix is the record that lets addresses send for a domain.
 func spfFix(domain string, addrs []netip.Addr) string {
 	var b strings.Builder
-	b.WriteString("add to the SPF record of the domain, or set verify.fallback_sender to an address of another:\n")
+	b.WriteString("add to the SPF record of the domain, or set verify.fallback_sender to an address " +
+		"of another:\n")
 	b.WriteString(domain + `. IN TXT "v=spf1`)
 	for _, a := range addrs {
 		kind := " ip4:"

@@ -36,13 +36,15 @@ func (d *doctor) checkPostfix(ctx context.Context, r *doctorReport) {
 	conf, err := readPostfix(ctx, d.o.postfix)
 	switch {
 	case errors.Is(err, errPostfixAbsent):
-		r.note(err.Error(), "nothing was looked at", "run it on the host of the relay, or add --postfix DIR")
+		r.note(err.Error(), "nothing was looked at", "run it on the host of the relay, or add --postfix "+
+			"DIR")
 		return
 	case err != nil && d.o.postfix == "":
 		r.note(fmt.Sprintf("Postfix's configuration cannot be read: %v", err), "", "run it as root")
 		return
 	case err != nil:
-		r.fault(fmt.Sprintf("the configuration in %s cannot be read: %v", d.o.postfix, err), "", "postfix -c "+shellQuoted(d.o.postfix)+" check")
+		r.fault(fmt.Sprintf("the configuration in %s cannot be read: %v", d.o.postfix, err), "",
+			"postfix -c "+shellQuoted(d.o.postfix)+" check")
 		return
 	}
 	g := d.newPostfixGate(ctx, r, conf)
@@ -82,7 +84,8 @@ func (d *doctor) newPostfixGate(ctx context.Context, r *doctorReport, conf *post
 		}
 		return list
 	}
-	g.listen, g.tls, g.policyd = all(d.cfg.Proxy.Listen), all(d.cfg.Proxy.TLSListen), all(d.cfg.Policyd.Listen)
+	g.listen, g.tls, g.policyd = all(d.cfg.Proxy.Listen), all(d.cfg.Proxy.TLSListen),
+		all(d.cfg.Policyd.Listen)
 	for _, address := range d.cfg.UpstreamAddresses() {
 		g.upstreams = append(g.upstreams, g.places.endpoint(ctx, config.Endpoint(address)))
 	}
@@ -90,7 +93,8 @@ func (d *doctor) newPostfixGate(ctx context.Context, r *doctorReport, conf *post
 		at := g.places.service(ctx, s)
 		if g.at(at, g.upstreams) {
 			g.behind = append(g.behind, s)
-		} else if filter := g.get(s, "smtpd_proxy_filter"); g.at(g.places.target(ctx, filter), g.listen, g.tls) {
+		} else if filter := g.get(s, "smtpd_proxy_filter"); g.at(g.places.target(ctx, filter), g.listen,
+			g.tls) {
 			g.fronts = append(g.fronts, s)
 		}
 		if g.policyItem(ctx, s) != nil {
@@ -116,7 +120,8 @@ func doctorInterfaces() (addrs []netip.Addr) {
 
 // at tells whether a place is one of these.
 func (g *postfixGate) at(place postfixPlace, lists ...[]postfixPlace) bool {
-	return slices.ContainsFunc(slices.Concat(lists...), func(p postfixPlace) bool { return place.same(p, g.own) })
+	return slices.ContainsFunc(slices.Concat(lists...),
+		func(p postfixPlace) bool { return place.same(p, g.own) })
 }
 
 // serviceNames joins services.
@@ -147,7 +152,8 @@ func (g *postfixGate) checkRoles() {
 		func(e config.Endpoint) bool { return !e.Loopback() })
 	switch {
 	case len(g.fronts) > 0 && len(g.asking) > 0:
-		g.report.note(fmt.Sprintf("mail passes through the gate (%s), and its policy service is asked as well (%s)",
+		g.report.note(fmt.Sprintf("mail passes through the gate (%s), and its policy service is asked as "+
+			"well (%s)",
 			serviceNames(g.fronts), serviceNames(g.asking)),
 			"where both are for the same mail, the limits of senders count each recipient twice",
 			"take check_policy_service out, or give each its own rules by door == \"policyd\"")
@@ -157,9 +163,11 @@ func (g *postfixGate) checkRoles() {
 		if len(g.cfg.Proxy.Listen) > 0 {
 			filter = string(g.cfg.Proxy.Listen[0])
 		}
-		g.report.warning(fmt.Sprintf("no smtpd service in %s sends to the gate or asks it", filepath.Join(g.dir, "master.cf")),
+		g.report.warning(fmt.Sprintf("no smtpd service in %s sends to the gate or asks it",
+			filepath.Join(g.dir, "master.cf")),
 			"the gate listens on this machine only, so that no mail gets to it",
-			"below the service that clients use, in master.cf (docs/postfix.md has all lines):\n  -o smtpd_proxy_filter="+filter)
+			"below the service that clients use, in master.cf (docs/postfix.md has all lines):\n  -o "+
+				"smtpd_proxy_filter="+filter)
 	}
 }
 
@@ -179,13 +187,15 @@ func (g *postfixGate) checkProcesses() {
 	if need := front + g.cfg.Relay.MaxIdle; len(g.fronts) > 0 && known && len(g.behind) > 0 && limited && back < need {
 		g.report.warning(fmt.Sprintf("%s may have %d processes, and those in front of the gate (%s) %d",
 			serviceNames(g.behind), back, serviceNames(g.fronts), front),
-			"each message under way holds one of both, and the gate keeps up to relay.max_idle more; when all are taken, "+
+			"each message under way holds one of both, and the gate keeps up to relay.max_idle more; when "+
+				"all are taken, "+
 				"recipients wait, and get 451",
 			fmt.Sprintf("in master.cf, the column maxproc of %s: %d", serviceNames(g.behind), need+10))
 	}
 	asking, known := sum(g.asking)
 	if most := g.cfg.Policyd.MaxConnections; known && asking > most {
-		g.report.warning(fmt.Sprintf("%s may have %d processes, and policyd.max_connections is %d", serviceNames(g.asking), asking, most),
+		g.report.warning(fmt.Sprintf("%s may have %d processes, and policyd.max_connections is %d",
+			serviceNames(g.asking), asking, most),
 			"those that are too many wait for the gate in vain, and go on without it",
 			fmt.Sprintf("[policyd]\nmax_connections = %d", asking+50))
 	}
@@ -200,10 +210,7 @@ func (g *postfixGate) checkDomains(ctx context.Context) {
 	if err != nil {
 		return // check-config has said it
 	}
-	entries, err := mx.PostfixDomains(ctx, func(ctx context.Context, name string, args ...string) ([]byte, error) {
-		out, _, err := runPostfix(ctx, g.dir, name, args...)
-		return out, err
-	})
+	entries, err := mx.PostfixDomains(ctx, g.ask)
 	if err != nil {
 		g.report.note(fmt.Sprintf("the domains of Postfix cannot be listed: %v", err), "", "")
 		return
@@ -211,7 +218,8 @@ func (g *postfixGate) checkDomains(ctx context.Context) {
 	var missing []string
 	for _, entry := range entries {
 		if text, ok := strings.CutPrefix(entry, "# "); ok {
-			g.report.note(text, "whether the gate has these among verify.internal_domains was not looked at", "")
+			g.report.note(text, "whether the gate has these among verify.internal_domains was not looked "+
+				"at", "")
 			continue
 		}
 		for _, domain := range domainsOf(entry) {
@@ -228,10 +236,23 @@ func (g *postfixGate) checkDomains(ctx context.Context) {
 	if more := len(missing) - maxNamedDomains; more > 0 {
 		shown += fmt.Sprintf(" and %d more", more)
 	}
-	g.report.warning("Postfix delivers or routes domains that are not in verify.internal_domains: "+shown,
-		"their recipients are probed as if they were elsewhere, and may be refused for what the servers there say",
+	g.report.warning("Postfix delivers or routes domains that are not in verify.internal_domains: "+
+		""+shown,
+		"their recipients are probed as if they were elsewhere, and may be refused for what the servers "+
+			"there say",
 		"rcptgate internal-domains --from-postfix >/etc/rcptgate/domains, and then:\n"+
 			"[verify]\ninternal_domains = [\"file:/etc/rcptgate/domains\"]")
+}
+
+// ask answers the questions of mx.PostfixDomains: settings from what has been read, tables by postmap.
+func (g *postfixGate) ask(ctx context.Context, name string, args ...string) ([]byte, error) {
+	if name == "postconf" && len(args) == 2 && args[0] == "-xh" {
+		if value, ok := g.settings[args[1]]; ok {
+			return []byte(value), nil
+		}
+	}
+	out, _, err := runPostfix(ctx, g.dir, name, args...)
+	return out, err
 }
 
 // probed tells whether the gate would ask about a domain at all: not of its own names, nor of those
@@ -240,7 +261,8 @@ func (g *postfixGate) probed(domain string) bool {
 	last := domain[strings.LastIndexByte(domain, '.')+1:]
 	return strings.Contains(domain, ".") && !strings.EqualFold(domain, g.cfg.Hostname()) &&
 		!strings.EqualFold(domain, g.cfg.Helo()) && !strings.HasPrefix(domain, "[") &&
-		!slices.Contains([]string{"localdomain", "local", "localhost", "lan", "internal"}, strings.ToLower(last))
+		!slices.Contains([]string{"localdomain", "local", "localhost", "lan", "internal"},
+			strings.ToLower(last))
 }
 
 // domainsOf are domains that an entry of internal_domains stands for.

@@ -76,7 +76,8 @@ func (d *doctor) onlyPolicyd() bool {
 	return len(d.cfg.Policyd.Listen) > 0 && !d.cfg.IsSet("relay.upstreams") && !d.cfg.IsSet("relay.upstream")
 }
 
-const onlyPolicydMeans = "no relay is configured, and a gate that is only a policy service needs none; its /readyz " +
+const onlyPolicydMeans = "no relay is configured, and a gate that is only a policy service needs " +
+	"none; its /readyz " +
 	"says that mail cannot pass all the same"
 
 // relayProblem takes the error of package relay apart, whose parts behind the first are advice.
@@ -109,7 +110,8 @@ func (d *doctor) converse(ctx context.Context, r *doctorReport, settings relay.C
 				"name the re-injection smtpd of the relay:\n[relay]\nupstreams = [\"127.0.0.1:10026\"]")
 			return
 		}
-		r.warning(fmt.Sprintf("%s is another rcptgate: %s", address, banner), "each recipient is looked at twice", "")
+		r.warning(fmt.Sprintf("%s is another rcptgate: %s", address, banner), "each recipient is looked "+
+			"at twice", "")
 	}
 	how := "without TLS"
 	if c.IsTLS() {
@@ -200,24 +202,30 @@ func (d *doctor) checkXForward(ctx context.Context, r *doctorReport, settings re
 		}
 		r.add(level, address+" does not offer XFORWARD to this host",
 			"its log and its Received fields show the gate instead of the client",
-			"if it is a Postfix, below its service in master.cf:\n  -o smtpd_authorized_xforward_hosts="+d.xforwardFrom(c))
+			"if it is a Postfix, below its service in master.cf:\n  -o "+
+				"smtpd_authorized_xforward_hosts="+d.xforwardFrom(c))
 		return
 	}
 	for i, client := range testClients {
 		if i > 0 && !d.hasIPv6() {
 			continue
 		}
-		x := esmtp.XForward{Name: "doctor.example.com", Addr: client, Proto: "ESMTP", Helo: "doctor.example.com"}
+		x := esmtp.XForward{
+			Name: "doctor.example.com", Addr: client, Proto: "ESMTP",
+			Helo: "doctor.example.com",
+		}
 		lines := x.Append(nil, strings.Fields(offered))
 		if len(lines) == 0 {
-			r.note(fmt.Sprintf("%s offers XFORWARD without any attribute that is known: %q", address, offered), "", "")
+			r.note(fmt.Sprintf("%s offers XFORWARD without any attribute that is known: %q", address,
+				offered), "", "")
 			return
 		}
 		c.QueueN(lines, strings.Count(string(lines), "\r\n"))
 		answer, err := relayAnswer(ctx, c)
 		switch {
 		case err != nil:
-			r.warning(fmt.Sprintf("%s breaks off at XFORWARD: %v", address, err), "", "see the relay's own log")
+			r.warning(fmt.Sprintf("%s breaks off at XFORWARD: %v", address, err), "",
+				"see the relay's own log")
 			return
 		case answer.Positive():
 		case i > 0:

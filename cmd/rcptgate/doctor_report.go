@@ -270,6 +270,7 @@ func (v *doctorView) end() int {
 		return faults
 	}
 	writef(v.out, "\n%s, %s, %s\n", counted(faults, "fault", "faults"),
-		counted(v.counts[levelWarning], "warning", "warnings"), counted(v.counts[levelNote], "note", "notes"))
+		counted(v.counts[levelWarning], "warning", "warnings"), counted(v.counts[levelNote], "note",
+			"notes"))
 	return faults
 }

@@ -185,9 +185,11 @@ func TestDoctorWorld(t *testing.T) {
 			`"bl.example.org", "broken.example.org"`).Replace(config), "example.com")
 		e.want("address", levelWarning, "5.9.0.9 has no PTR record")
 		e.want("address", levelWarning, "leads to 5.9.0.1, not to 5.9.0.9")
-		e.want("address", levelWarning, "SPF of gate.example.net for 5.9.0.9 gives fail", "ip4:5.9.0.9 -all")
+		e.want("address", levelWarning, "SPF of gate.example.net for 5.9.0.9 gives fail",
+			"ip4:5.9.0.9 -all")
 		e.want("block lists", levelWarning, "5.9.0.9 is on the block list bl.example.org (127.0.0.4)")
-		e.want("block lists", levelNote, "broken.example.org cannot be believed", "does not answer public resolvers")
+		e.want("block lists", levelNote, "broken.example.org cannot be believed",
+			"does not answer public resolvers")
 		if n := len(e.find("block lists", levelWarning, "broken")); n > 0 {
 			t.Error("an error of a list was taken for a listing")
 		}
@@ -215,7 +217,8 @@ func TestDoctorWorld(t *testing.T) {
 		_, rest, _ := strings.Cut(config, "servers = [\"")
 		_, rest, _ = strings.Cut(rest, "\"]")
 		head, _, _ := strings.Cut(config, "servers = [\"")
-		e := look(t, head+"servers = [\""+closed+"\"]\ntimeout = \"200ms\"\ntries = 1\n"+strings.TrimPrefix(rest, "\n"), "example.com")
+		e := look(t, head+"servers = [\""+closed+"\"]\ntimeout = \"200ms\"\ntries = "+
+			"1\n"+strings.TrimPrefix(rest, "\n"), "example.com")
 		e.want("DNS", levelFault, "no name server answers")
 		e.want("port 25", levelWarning, "example.com: no mail server to connect to: failure")
 	})
@@ -260,10 +263,12 @@ func TestDoctorRelay(t *testing.T) {
 			t.Fatal(err)
 		}
 		return examine(t, "--offline", "--postfix", noPostfix(t), "--config", doctorConfig(t, fmt.Sprintf(
-			"[proxy]\nhostname = \"gate.example.net\"\n[relay]\nupstreams = [%q]\ntimeout = \"5s\"\n", address)+more))
+			"[proxy]\nhostname = \"gate.example.net\"\n[relay]\nupstreams = [%q]\ntimeout = \"5s\"\n",
+			address)+more))
 	}
 	t.Run("refuses", func(t *testing.T) {
-		e := look(t, mxsim.NewRelay("relay.example.com", mxsim.Refuse(mxsim.Connect, "554 5.3.2 \x1b[31mclosed\x07")), "")
+		e := look(t, mxsim.NewRelay("relay.example.com", mxsim.Refuse(mxsim.Connect,
+			"554 5.3.2 \x1b[31mclosed\x07")), "")
 		f := e.want("relay", levelFault, `554 5.3.2 \x1b[31mclosed\x07`)
 		if strings.ContainsAny(f.What+f.Fix, "\x1b\x07") {
 			t.Errorf("printed raw: %q", f.What)
@@ -273,13 +278,16 @@ func TestDoctorRelay(t *testing.T) {
 		relay := mxsim.NewRelay("relay.example.com")
 		relay.Keywords = []string{"8BITMIME", "SIZE 1000"}
 		e := look(t, relay, "")
-		e.want("relay", levelWarning, "does not offer XFORWARD", "smtpd_authorized_xforward_hosts=127.0.0.0/8")
+		e.want("relay", levelWarning, "does not offer XFORWARD",
+			"smtpd_authorized_xforward_hosts=127.0.0.0/8")
 		e.want("relay", levelNote, "does not offer PIPELINING", "round trip")
 		e.want("relay", levelNote, "does not offer DSN")
 		e.want("relay", levelNote, "does not offer SMTPUTF8")
 	})
 	t.Run("not authorised", func(t *testing.T) {
-		relay := mxsim.NewRelay("relay.example.com", func(_ *mxsim.Session, ev mxsim.Event) (mxsim.Answer, bool) {
+		relay := mxsim.NewRelay("relay.example.com", func(_ *mxsim.Session,
+			ev mxsim.Event,
+		) (mxsim.Answer, bool) {
 			if strings.HasPrefix(strings.ToUpper(ev.Line), "XFORWARD") {
 				return mxsim.Say("550 5.7.0 Error: insufficient authorization"), true
 			}
@@ -303,7 +311,8 @@ func TestDoctorRelay(t *testing.T) {
 	})
 	t.Run("itself", func(t *testing.T) {
 		_, upstream := testRelay(t)
-		s := startServe(t, fmt.Sprintf("[proxy]\nlisten = [\"127.0.0.1:0\"]\nhostname = \"gate.example.net\"\n"+
+		s := startServe(t, fmt.Sprintf("[proxy]\nlisten = [\"127.0.0.1:0\"]\nhostname = "+
+			"\"gate.example.net\"\n"+
 			"[relay]\nupstreams = [%q]\n[verify]\nmode = \"passive\"\n", upstream))
 		address := s.listening("tcp")
 		e := examine(t, "--offline", "--postfix", noPostfix(t), "--config", doctorConfig(t, fmt.Sprintf(
@@ -320,8 +329,10 @@ func TestDoctorRelay(t *testing.T) {
 func TestDoctorGate(t *testing.T) {
 	_, upstream := testRelay(t)
 	dir := t.TempDir()
-	s := startServe(t, fmt.Sprintf("[proxy]\nlisten = [\"127.0.0.1:0\"]\nhostname = \"gate.example.net\"\n"+
-		"[relay]\nupstreams = [%q]\n[verify]\nmode = \"passive\"\n[policy]\nmode = \"shadow\"\nstate_directory = %q\n",
+	s := startServe(t, fmt.Sprintf("[proxy]\nlisten = [\"127.0.0.1:0\"]\nhostname = "+
+		"\"gate.example.net\"\n"+
+		"[relay]\nupstreams = [%q]\n[verify]\nmode = \"passive\"\n[policy]\nmode = "+
+		"\"shadow\"\nstate_directory = %q\n",
 		upstream, dir))
 	s.listening("tcp")
 	look := func(path string) *examined {
@@ -366,7 +377,8 @@ func TestDoctorConfiguration(t *testing.T) {
 	e = look("[verify]\ntransaction_budget = \"10m\"\nrcpt_budget = \"5s\"\nprobe_timeout = \"4s\"\n")
 	e.want("configuration", levelWarning, "verify.internal_domains: is empty")
 	e.want("configuration", levelNote, "verify.transaction_budget (10m)", "5 minutes")
-	e.want("configuration", levelNote, "verify.rcpt_budget (5s) is more than verify.probe_timeout (4s)")
+	e.want("configuration", levelNote, "verify.rcpt_budget (5s) is more than verify.probe_timeout "+
+		"(4s)")
 
 	certs := newTestCertificates(t)
 	for _, tc := range []struct {
@@ -379,7 +391,8 @@ func TestDoctorConfiguration(t *testing.T) {
 		{-time.Hour, levelFault, "the certificate has expired"},
 	} {
 		cert, key := certs(time.Now().Add(tc.end))
-		e = look(fmt.Sprintf("[proxy]\nhostname = \"mail.example.com\"\ntls_cert_file = %q\ntls_key_file = %q\n", cert, key))
+		e = look(fmt.Sprintf("[proxy]\nhostname = \"mail.example.com\"\ntls_cert_file = %q\ntls_key_file "+
+			"= %q\n", cert, key))
 		e.want("configuration", tc.level, tc.text)
 	}
 }
@@ -411,7 +424,8 @@ func TestDoctorText(t *testing.T) {
 		t.Errorf("exit code %d, %q:\n%s", code, errs.String(), text)
 	}
 	for _, part := range []string{
-		"relay\n  fault    relay 127.0.0.1:", "\n           fix: nothing listens there", "\n1 fault, ", " warning",
+		"relay\n  fault    relay 127.0.0.1:", "\n           fix: nothing listens there", "\n1 fault, ",
+		" warning",
 	} {
 		if !strings.Contains(text, part) {
 			t.Errorf("without %q:\n%s", part, text)
