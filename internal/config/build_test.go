@@ -102,6 +102,8 @@ egress = ["192.0.2.7"]
 [policy.journal]
 path = "/var/lib/rcptgate/journal"
 max_size = "7MiB"
+rotate_every = "7h"
+queue = 700
 keep = 7
 max_age = "7d"
 redact = "off"
@@ -109,6 +111,9 @@ memory = 700
 refusals = 700
 [policy.webhook]
 url = "https://lists.example.com/webhooks/bounce"
+deferred = true
+source = "gate 7"
+queue = 7
 [policyd]
 client_networks = ["192.0.2.0/24"]
 max_connections = 7
@@ -158,6 +163,9 @@ redact = false
 			}
 		}
 	}
+	if w := cfg.JournalConfig(nil).Webhook; !w.Deferred || w.Source != "gate 7" || w.Queue != 7 {
+		t.Errorf("webhook %+v", w)
+	}
 	if got := cfg.ProxyConfig().Hostname; got != "h.example.com" {
 		t.Errorf("hostname %q", got)
 	}
@@ -176,8 +184,8 @@ var notFromTheFile = map[string]bool{
 	"policy.Config.Register": true, "policy.Config.Senders": true,
 	"senders.Config.MaxKeys": true, "senders.Config.Changed": true, "senders.Config.Log": true,
 	"register.Config.LearnComplaints": true, "register.Config.Log": true,
-	"message.Config.Enforced": true, "journal.Config.RotateEvery": true, "journal.Config.Secret": true,
-	"journal.Config.MemoryOctets": true, "journal.Config.Queue": true, "policyd.Config.Hooks": true,
+	"message.Config.Enforced": true, "journal.Config.Secret": true,
+	"journal.Config.MemoryOctets": true, "policyd.Config.Hooks": true,
 	"verify.Config.Settled": true, "verify.Config.Asked": true, "verify.Config.Store": true, "verify.Config.CacheSize": true,
 	"verify.Config.Secret":    true,
 	"verify.Config.Providers": true, "verify.Config.NoInvented": true,

@@ -34,6 +34,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rcptgate/rcptgate/policy/journal"
 	"github.com/rcptgate/rcptgate/policy/message"
 	"github.com/rcptgate/rcptgate/policy/register"
 )
@@ -230,13 +231,15 @@ type Message struct {
 
 // Journal is [policy.journal]: what was decided, and why.
 type Journal struct {
-	Path     string   `toml:"path"`
-	MaxSize  Size     `toml:"max_size" min:"65536"`
-	Keep     int      `toml:"keep" min:"1" max:"1000"`
-	MaxAge   Duration `toml:"max_age" min:"1m"`
-	Redact   string   `toml:"redact" enum:"off,local,hash"`
-	Memory   int      `toml:"memory" min:"100"`
-	Refusals int      `toml:"refusals" min:"100"`
+	Path        string   `toml:"path"`
+	MaxSize     Size     `toml:"max_size" min:"65536"`
+	RotateEvery Duration `toml:"rotate_every" min:"1m"`
+	Keep        int      `toml:"keep" min:"1" max:"1000"`
+	MaxAge      Duration `toml:"max_age" min:"1m"`
+	Redact      string   `toml:"redact" enum:"off,local,hash"`
+	Memory      int      `toml:"memory" min:"100"`
+	Refusals    int      `toml:"refusals" min:"100"`
+	Queue       int      `toml:"queue" min:"100" max:"1000000"`
 }
 
 // Webhook is [policy.webhook]: tells a list tool of each refused recipient.
@@ -244,6 +247,9 @@ type Webhook struct {
 	URL          string   `toml:"url"`
 	PasswordFile string   `toml:"password_file"`
 	Timeout      Duration `toml:"timeout" min:"100ms"`
+	Deferred     bool     `toml:"deferred"`
+	Source       string   `toml:"source"`
+	Queue        int      `toml:"queue" min:"1" max:"1000000"`
 }
 
 // Policyd is [policyd]: the Postfix policy delegation server.
@@ -380,9 +386,13 @@ func defaultPolicy() Policy {
 		},
 		Journal: Journal{
 			MaxSize: 100 << 20, Keep: 10, MaxAge: Duration(30 * day), Redact: "local",
+			RotateEvery: Duration(journal.DefaultRotateEvery), Queue: journal.DefaultQueue,
 			Memory: 10_000, Refusals: 50_000,
 		},
-		Webhook: Webhook{Timeout: Duration(10 * time.Second)},
+		Webhook: Webhook{
+			Timeout: Duration(10 * time.Second), Source: journal.DefaultWebhookSource,
+			Queue: journal.DefaultWebhookQueue,
+		},
 	}
 }
 

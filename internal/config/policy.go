@@ -112,10 +112,11 @@ func (c *Config) JournalConfig(secret []byte) journal.Config {
 	j, w := c.Policy.Journal, c.Policy.Webhook
 	return journal.Config{
 		Path: j.Path, MaxSize: int64(j.MaxSize), Keep: j.Keep, MaxAge: time.Duration(j.MaxAge),
+		RotateEvery: time.Duration(j.RotateEvery), Queue: j.Queue,
 		Redact: j.Redact, Secret: secret, Recent: j.Memory, Refusals: j.Refusals,
 		Webhook: journal.Webhook{
 			URL: w.URL, User: c.also.webhook.user, Password: c.also.webhook.password,
-			Timeout: time.Duration(w.Timeout),
+			Timeout: time.Duration(w.Timeout), Deferred: w.Deferred, Source: w.Source, Queue: w.Queue,
 		},
 	}
 }
