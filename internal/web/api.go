@@ -89,6 +89,7 @@ func NewAPI(parts func() Parts, log *slog.Logger) *API {
 			a.serve(w, r, e)
 		})
 	}
+	a.mux.HandleFunc("GET "+descriptionPath, describe)
 	a.mux.HandleFunc("/v1/", a.unknown)
 	return a
 }

@@ -39,6 +39,7 @@ type office struct {
 	parts     web.Parts
 	forgotten []string
 	drained   []time.Duration
+	contract  *contract
 	control   *http.Client
 	log       *lockedBuffer
 
@@ -252,13 +253,24 @@ type answered struct {
 // send sends a request and reads the answer.
 func (o *office) send(method, path, kind string, body io.Reader, header ...string) answered {
 	o.t.Helper()
+	if o.contract == nil {
+		o.contract = newContract(o.t)
+	}
+	request := ""
+	if kind == "application/json" && body != nil {
+		request, body = reading(o.t, body)
+	}
 	answer := o.open(method, path, kind, body, header...)
 	defer func() { _ = answer.Body.Close() }()
 	data, err := io.ReadAll(answer.Body)
 	if err != nil {
 		o.t.Fatal(err)
 	}
-	return answered{answer.StatusCode, answer.Header, string(data)}
+	read := answered{answer.StatusCode, answer.Header, string(data)}
+	if strings.HasPrefix(path, "/v1/") {
+		o.contract.check(o.t, method, path, request, read)
+	}
+	return read
 }
 
 // ask sends a JSON object and decodes the answer, which must be one of success, into into.

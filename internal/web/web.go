@@ -57,6 +57,7 @@
 //	                                     request accepts text/plain
 //	POST /v1/classify             read   what replies of mail servers mean: ClassifyRequest
 //	POST /v1/drain                admin  end the gate as SIGTERM does: DrainRequest
+//	GET  /v1/openapi.json         all of this in OpenAPI 3.1, without a token
 //
 // Requests are one JSON object, answers too. A field that is not known is a fault. No address stands
 // in a URL, which logs keep, and so there are no queries. What is wrong comes back as Problem, with
@@ -183,6 +184,7 @@ func newServer(mux *http.ServeMux, log *slog.Logger) *Server {
 
 // Mount adds the API, once, before Serve. It needs tokens: see UseTokens.
 func (s *Server) Mount(api *API) {
+	s.mux.HandleFunc("GET "+descriptionPath, describe)
 	s.mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
 		if t, ok := s.authorize(w, r); ok && s.paced(w, &t) {
 			w.Header().Set(scopesHeader, t.scopeList())
