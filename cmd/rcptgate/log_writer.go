@@ -19,7 +19,7 @@ type logWriter struct {
 
 	mu    sync.Mutex
 	lines []byte
-	timer *time.Timer // nil: nothing waits
+	timer *time.Timer // to the next flush, also of lines that came later; nil: nothing waits
 }
 
 func newLogWriter(w io.Writer) *logWriter { return &logWriter{w: w} }
@@ -29,7 +29,7 @@ func (l *logWriter) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.lines)+len(p) > logBatch {
-		_ = l.flush()
+		_ = l.flush() // a busy log leaves the timer alone
 	}
 	l.lines = append(l.lines, p...)
 	if l.timer == nil {
@@ -42,14 +42,14 @@ func (l *logWriter) Write(p []byte) (int, error) {
 func (l *logWriter) Flush() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.flush()
-}
-
-func (l *logWriter) flush() error {
 	if l.timer != nil {
 		l.timer.Stop()
 		l.timer = nil
 	}
+	return l.flush()
+}
+
+func (l *logWriter) flush() error {
 	if len(l.lines) == 0 {
 		return nil
 	}
