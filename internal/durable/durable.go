@@ -1,3 +1,5 @@
+//go:build unix
+
 // Package durable keeps small files of state in one directory that one process owns:
 //
 //	dir, err := durable.Open("/var/lib/rcptgate")
@@ -7,6 +9,8 @@
 // A file that Write has replaced is there as a whole, the old or the new one, whatever happens to
 // the process or the machine in between. Files are for their owner alone (0600), and so is a
 // directory that Open had to make (0700).
+//
+// It takes a Unix: elsewhere it does not compile, and says so.
 //
 // A nil *Dir is the directory of a gate that keeps its state in memory only: Write does nothing and
 // Read finds nothing.
