@@ -61,8 +61,8 @@ function columns(open) {
   return [
     {head: 'Time', cell: (e) => clock(e.time)},
     {head: 'Decision', cell: decision},
-    {head: 'Recipient', cell: (e) => e.recipient ?? '–', wide: true},
-    {head: 'Sender', cell: (e) => e.sender ?? '–', wide: true},
+    {head: 'Recipient', cell: (e) => e.recipient ?? '–', address: true},
+    {head: 'Sender', cell: (e) => e.sender ?? '–', address: true},
     {head: 'Why', cell: because, wide: true},
     {head: 'Provider', cell: (e) => e.provider ?? '–'},
     {head: 'Took', num: true, cell: (e) => took(e.wait_ms ?? e.message?.total_ms)},

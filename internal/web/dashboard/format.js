@@ -12,20 +12,20 @@ export function number(n) {
 export function share(part, all) {
   if (!(all > 0)) return '–';
   const percent = 100 * part / all;
-  return `${percent > 0 && percent < 10 ? one.format(percent) : whole.format(percent)} %`;
+  return `${percent > 0 && percent < 10 ? one.format(percent) : whole.format(percent)}\u00a0%`;
 }
 
 // milliseconds is a time that something took.
 export function milliseconds(ms) {
   if (!Number.isFinite(ms)) return '–';
-  if (ms > 0 && ms < 0.1) return '< 0.1 ms';
-  if (ms >= 10_000) return `${one.format(ms / 1000)} s`;
-  return ms < 10 ? `${one.format(ms)} ms` : `${whole.format(ms)} ms`;
+  if (ms > 0 && ms < 0.1) return '<\u00a00.1\u00a0ms';
+  if (ms >= 10_000) return `${one.format(ms / 1000)}\u00a0s`;
+  return ms < 10 ? `${one.format(ms)}\u00a0ms` : `${whole.format(ms)}\u00a0ms`;
 }
 
 // took is how long a decision took, which the journal has in whole milliseconds.
 export function took(ms) {
-  return ms > 0 ? milliseconds(ms) : '< 1 ms';
+  return ms > 0 ? milliseconds(ms) : '<\u00a01\u00a0ms';
 }
 
 // octets is a size.
@@ -63,7 +63,7 @@ export function span(seconds) {
   for (const [unit, size] of [['d', 86_400], ['h', 3600], ['min', 60]]) {
     if (seconds >= size) return `${Math.round(seconds / size)} ${unit}`;
   }
-  return `${Math.max(0, Math.round(seconds))} s`;
+  return `${Math.max(0, Math.round(seconds))}\u00a0s`;
 }
 
 // until is a time to come, with how long that is; "for good" without one.

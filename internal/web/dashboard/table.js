@@ -2,7 +2,7 @@
 
 import {el, fill} from './dom.js';
 
-// table makes one. columns are {head, cell(row), num, wide}; empty is what stands there without
+// table makes one. columns are {head, cell(row), num, wide, address}; empty is what stands there without
 // rows, and what to do. It returns the element, with methods to set and to add rows.
 export function table({caption, columns, empty, most = Infinity}) {
   const body = el('tbody', {role: 'rowgroup'});
@@ -17,7 +17,7 @@ export function table({caption, columns, empty, most = Infinity}) {
     none);
   const rowOf = (row) => el('tr', {role: 'row'}, columns.map((column) => {
     const attributes = {'data-head': column.head, role: 'cell'};
-    const names = [column.num && 'num', column.wide && 'wide'].filter(Boolean).join(' ');
+    const names = [column.num && 'num', (column.wide || column.address) && 'wide', column.address && 'address'].filter(Boolean).join(' ');
     if (names) attributes.class = names;
     return el('td', attributes, column.cell(row));
   }));

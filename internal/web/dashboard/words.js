@@ -92,5 +92,5 @@ const signs = {ok: '●', warn: '▲', bad: '■', none: '○'};
 // mark is a word with a sign for its level: ok, warn, bad or none. The sign has a form of its own
 // for those who see no colours.
 export function mark(word, level) {
-  return el('span', {class: `mark ${level}`}, el('span', {'aria-hidden': 'true'}, signs[level]), ' ', word);
+  return el('span', {class: `mark ${level}`}, el('span', {'aria-hidden': 'true'}, signs[level]), '\u00a0', word);
 }
