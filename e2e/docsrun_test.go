@@ -168,7 +168,7 @@ func (o *office) furnish() {
 	const main = "compatibility_level = 3.6\nmydestination = example.test, localhost\n" +
 		"queue_directory = /var/spool/postfix\n"
 	for name, content := range map[string]string{
-		"etc/rcptgate/tokens":       "admin read,write " + officeToken + "\n",
+		"etc/rcptgate/tokens":       "admin read,write,verify,admin " + officeToken + "\n",
 		"etc/postfix/main.cf":       main,
 		"etc/postfix/master.cf":     "",
 		"etc/postfix-out/main.cf":   main,
