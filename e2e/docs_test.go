@@ -40,7 +40,7 @@ func checkBlocks(t *testing.T, pages []page) {
 	files.write("vips", "ceo@example.net\n")
 	files.write("domains", "example.com\n")
 	files.write("tokens", "me read,write "+strings.Repeat("0123456789abcdef", 4)+"\n")
-	commands := regexp.MustCompile(`(?m)^(#|\$)? ?(bin/)?(rcptgate|make|curl|postfix|postconf|apt-get|systemctl|journalctl|go|git) `)
+	commands := regexp.MustCompile(`(?m)^(#|\$)? ?(bin/)?(rcptgate [a-z-]+|make|curl|postfix|postconf|apt-get|systemctl|journalctl|go|git) `)
 	tables := 0
 	for _, p := range pages {
 		for _, b := range p.blocks {
