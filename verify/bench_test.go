@@ -30,7 +30,7 @@ func BenchmarkCached(b *testing.B) {
 
 // BenchmarkProbed is a verdict by a probe of a server in memory, over kept sessions.
 func BenchmarkProbed(b *testing.B) {
-	w := newWorld(b, verify.Config{CacheSize: 16}, mxsim.Config{}, site("example.com", mxsim.CatchAll()))
+	w := newWorld(b, verify.Config{CacheOctets: 4 << 10}, mxsim.Config{}, site("example.com", mxsim.CatchAll()))
 	defer w.close()
 	q := w.question("user@example.com")
 	b.ReportAllocs()

@@ -74,12 +74,6 @@ func newMemory(octets int64, store *cache.Store) *memory {
 
 func recordsIn(octets int64) int { return int((octets - octets/wordsShare) / recordCost) }
 
-// octetsFor is the memory that has place for this many deliverable mailboxes.
-func octetsFor(mailboxes int) int64 {
-	share := memorySections()[positive].Share
-	return int64(float64(mailboxes*recordCost) * wordsShare / (wordsShare - 1) / share)
-}
-
 func (m *memory) boundWords(octets int64) {
 	for i, s := range memorySections() {
 		w := &m.words[i]

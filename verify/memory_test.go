@@ -315,7 +315,7 @@ func TestPauses(t *testing.T) {
 
 // TestFloodLeavesTheKnown: addresses that do not exist cannot push out those that do.
 func TestFloodLeavesTheKnown(t *testing.T) {
-	inBubble(t, verify.Config{CacheSize: 64}, func(w *world) {
+	inBubble(t, verify.Config{CacheOctets: 16 << 10}, func(w *world) {
 		t := w.t
 		want(t, w.verify("anna@example.com"), verify.Deliverable, verify.MailboxExists)
 		for i := range 300 {

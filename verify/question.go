@@ -71,8 +71,7 @@ type Config struct {
 	NegativeExpire  time.Duration // longest life of a proof without an answer; 0: 24 h
 	NegativeRefresh time.Duration // older than this it is asked again in line; 0: 1 h
 	TemporaryExpire time.Duration // what is not known is not asked again; 0: 5 minutes
-	CacheSize       int           // mailboxes remembered as deliverable; 0: by CacheOctets
-	CacheOctets     int64         // memory for verdicts; 0: by CacheSize, or 64 MiB
+	CacheOctets     int64         // memory for verdicts; 0: 64 MiB
 	// Store keeps what is known beyond the end of the process; nil: memory only. Its owner closes it
 	// after the Verifier.
 	Store *cache.Store
@@ -108,7 +107,7 @@ func (c Config) withDefaults() Config {
 	c.NegativeExpire = cmp.Or(c.NegativeExpire, 24*time.Hour)
 	c.NegativeRefresh = cmp.Or(c.NegativeRefresh, time.Hour)
 	c.TemporaryExpire = cmp.Or(c.TemporaryExpire, 5*time.Minute)
-	c.CacheOctets = cmp.Or(c.CacheOctets, octetsFor(c.CacheSize), 64<<20)
+	c.CacheOctets = cmp.Or(c.CacheOctets, 64<<20)
 	c.MaxFlights = cmp.Or(c.MaxFlights, 2000)
 	c.Helo = strings.TrimSuffix(c.Helo, ".")
 	if c.FallbackSender.IsNull() {

@@ -76,13 +76,13 @@ func TestReconfigureInFlight(t *testing.T) {
 }
 
 func TestReconfigureSize(t *testing.T) {
-	inBubble(t, verify.Config{CacheSize: 1000}, func(w *world) {
+	inBubble(t, verify.Config{CacheOctets: 256 << 10}, func(w *world) {
 		for i := range 100 {
 			want(t, w.verify(string(rune('a'+i%26))+string(rune('a'+i/26))+"@a.example.com"),
 				verify.Undeliverable, verify.MailboxUnknown)
 			time.Sleep(time.Minute) // asked for faster, it would look like a dictionary
 		}
-		w.v.Reconfigure(verify.Config{Helo: gate, CacheSize: 16}, w.resolver, w.pool)
+		w.v.Reconfigure(verify.Config{Helo: gate, CacheOctets: 4 << 10}, w.resolver, w.pool)
 		if n := w.v.Stats().Undeliverable; n == 0 || n > 64 {
 			t.Errorf("%d entries in a memory for a few", n)
 		}

@@ -323,13 +323,6 @@ func (s *standing) sweep(now time.Time) {
 	s.senders.Sweep(now)
 }
 
-// len is how much is remembered.
-func (s *standing) len() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.groups) + s.senders.Len()
-}
-
 // Pause is a group of mail servers that is not asked now because of what it said of us.
 type Pause struct {
 	Group  string // a provider, or the site of mail servers

@@ -186,6 +186,13 @@ func TestStandingSender(t *testing.T) {
 	g.held("big", 0)
 }
 
+// len is how much is remembered.
+func (s *standing) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.groups) + s.senders.Len()
+}
+
 // TestStandingBounded: a flood of groups that block us leaves room, and the newest are kept.
 func TestStandingBounded(t *testing.T) {
 	g := newGround(t)

@@ -186,7 +186,7 @@ var notFromTheFile = map[string]bool{
 	"register.Config.LearnComplaints": true, "register.Config.Log": true,
 	"message.Config.Enforced": true, "journal.Config.Secret": true,
 	"journal.Config.MemoryOctets": true, "policyd.Config.Hooks": true,
-	"verify.Config.Settled": true, "verify.Config.Asked": true, "verify.Config.Store": true, "verify.Config.CacheSize": true,
+	"verify.Config.Settled": true, "verify.Config.Asked": true, "verify.Config.Store": true,
 	"verify.Config.Secret":    true,
 	"verify.Config.Providers": true, "verify.Config.NoInvented": true,
 	"health.Config.DNS": true, "health.Config.Addrs": true, "health.Config.Port25": true,

@@ -103,15 +103,6 @@ func New(c Config) (*Follower, error) {
 	return f, nil
 }
 
-// Follow is New and Follower.Follow in one.
-func Follow(ctx context.Context, c Config, observe func(Observation)) error {
-	f, err := New(c)
-	if err != nil {
-		return err
-	}
-	return f.Follow(ctx, observe)
-}
-
 // Follow reads the log until ctx ends, and hands every observation to observe, in order, from one
 // goroutine. The error is nil: a log that cannot be read is waited for, and told to the
 // administrator. It is called once.

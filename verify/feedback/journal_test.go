@@ -159,7 +159,11 @@ func TestJournalctlIsStopped(t *testing.T) {
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 	ctx, cancel := context.WithCancel(t.Context())
 	n := 0
-	if err := Follow(ctx, Config{Path: Journal}, func(Observation) { n++; cancel() }); err != nil || n != 1 {
+	f, err := New(Config{Path: Journal})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Follow(ctx, func(Observation) { n++; cancel() }); err != nil || n != 1 {
 		t.Errorf("%v, %d observations", err, n)
 	}
 }

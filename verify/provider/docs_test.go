@@ -50,7 +50,7 @@ func TestDocs(t *testing.T) {
 	for name := range rows {
 		t.Errorf("row %s has no profile", name)
 	}
-	for _, k := range Keys() {
+	for _, k := range keys() {
 		if !strings.Contains(page, "`"+k.Name+"`") {
 			t.Errorf("key %s is not documented", k.Name)
 		}

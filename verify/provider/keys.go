@@ -23,9 +23,7 @@ type Key struct {
 	inherit bool                             // taken from generic where it is missing
 }
 
-// Keys returns all keys, in the order in which they are documented.
-func Keys() []Key { return slices.Clone(keys()) }
-
+// keys are all of them, in the order in which they are documented.
 func keys() []Key {
 	return []Key{
 		text("title", func(p *Profile) *string { return &p.Title }),
