@@ -253,14 +253,7 @@ func FuzzPostfixItems(f *testing.F) {
 	f.Add("a,b\tc\nd {e f} }g{ h")
 	f.Fuzz(func(t *testing.T, list string) {
 		parts := postfixItems(list)
-		drop := func(s string) string {
-			return strings.Map(func(r rune) rune {
-				if strings.ContainsRune(" \t\r\n,", r) {
-					return -1
-				}
-				return r
-			}, s)
-		}
+		drop := strings.NewReplacer(" ", "", "\t", "", "\r", "", "\n", "", ",", "").Replace // octets, also of broken UTF-8
 		if got, want := drop(strings.Join(parts, "")), drop(list); got != want {
 			t.Errorf("%q lost something: %q", list, got)
 		}
