@@ -13,7 +13,7 @@
 //	rcptgate explain --from SENDER ADDRESS  every step of one decision
 //	rcptgate internal-domains               the domains that a Postfix keeps for itself
 //	rcptgate classify [FILE]                what replies of mail servers mean
-//	rcptgate cache forget|export|import|stats  the verdicts on disk
+//	rcptgate cache lookup|forget|stats|export|import  the verdicts that are remembered
 //	rcptgate suppress add|remove|list|search|import|export  recipients that get no more mail
 //	rcptgate override allow|revoke|forget|list  let mail pass when something is wrong
 //	rcptgate why REF                        what a refusal was based on
