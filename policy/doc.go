@@ -131,7 +131,9 @@
 //
 //	built-in: override          accepts what an administrator allowed, by address or domain, without
 //	                            a probe and whatever the other gates say. An override of a provider
-//	                            accepts what a rule refuses because of a verdict about it
+//	                            passes over the rules that would refuse because of a verdict about
+//	                            it, and the sender's counters do not learn that verdict; all else
+//	                            holds. What then passes is accepted under this name
 //	built-in: suppression list  rejects: a hard bounce with the reply of then (550 5.1.1);
 //	                            complaints, unsubscriptions and what was entered by hand with
 //	                            550 5.7.1

@@ -243,6 +243,13 @@ func (e *Engine) rulesOf(w *walk, steps *[]Step) (decided *compiledRule) {
 			*steps = append(*steps, step)
 		}
 		if outcome == Match && rule.action != Continue {
+			if rule.action != Accept && w.allowsProvider() { // as if the verdict were not there
+				if w.trace {
+					last := &(*steps)[len(*steps)-1]
+					last.Detail = "refuses because of a verdict, but " + overrideDetail(w.override) + left
+				}
+				continue
+			}
 			if w.trace {
 				*steps = append(*steps, e.notReached()[i+1:]...)
 			}

@@ -10,11 +10,7 @@ func noteReply(d *Decision) {
 	}
 	for i := range d.Steps {
 		step := &d.Steps[i]
-		if step.Outcome != Match || step.Action == Accept || step.Action == Continue {
-			continue
-		}
-		if action == Accept {
-			step.Detail = "refuses because of a verdict, but " + overrideDetail(d.Override)
+		if step.Outcome != Match || step.Action == Accept || step.Action == Continue || step.Rule != d.Rule {
 			continue
 		}
 		if step.Detail != "" {

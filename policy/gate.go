@@ -145,7 +145,11 @@ func (e *Engine) learn(w *walk) {
 	if e.senders == nil || w.trace || w.result == nil {
 		return
 	}
-	if invalid := isProven(w.result); invalid || w.result.Verdict == verify.Deliverable {
+	invalid := isProven(w.result)
+	if _, allowed := e.register.AllowedProvider(w.result.Provider, w.at()); invalid && allowed {
+		return // nor does the sender answer for a verdict that is not believed
+	}
+	if invalid || w.result.Verdict == verify.Deliverable {
 		e.checked(w, invalid, w.at())
 	}
 }

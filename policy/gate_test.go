@@ -168,6 +168,51 @@ func TestOverrideGate(t *testing.T) {
 	}
 }
 
+// TestProviderOverride: verdicts about the provider's mailboxes are not believed, by any rule nor by
+// the counters of the sender. All else holds: other rules, the suppression list.
+func TestProviderOverride(t *testing.T) {
+	list, limits := openRegister(t), openSenders(t, senders.Config{})
+	if err := list.Allow(register.Override{Kind: register.AllowProvider, Name: "acme"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := list.Suppress(register.Suppression{Address: "gone@example.net", Reason: register.Manual}); err != nil {
+		t.Fatal(err)
+	}
+	r := unknownMailbox()
+	r.Provider = "acme"
+	e := newEngine(t, policy.Config{Register: list, Senders: limits, Rules: []policy.Rule{
+		{Name: "risky", When: `verdict != "deliverable"`, Action: "defer"},
+		{Name: "proven", When: `verdict == "undeliverable" && proof`, Action: "reject"},
+		{Name: "closed", When: `recipient.local == "closed"`, Action: "reject"},
+	}}, &known{result: r})
+	tx := from(t, "a@example.com")
+	d := e.Explain(t.Context(), tx, to(t, "bob@example.net"))
+	if d.Action != policy.Accept || d.Rule != "built-in: override" || d.Override == nil {
+		t.Errorf("%+v", d)
+	}
+	for _, step := range d.Steps {
+		aside := strings.Contains(step.Detail, "refuses because of a verdict, but allowed: provider acme until")
+		if aside != (step.Outcome == policy.Match && step.Action != policy.Accept) {
+			t.Errorf("step %+v", step)
+		}
+	}
+	d = e.Rcpt(t.Context(), tx, to(t, "bob@example.net"))
+	if d.Action != policy.Accept || d.Rule != "built-in: override" {
+		t.Errorf("%+v", d)
+	}
+	for rcpt, rule := range map[string]string{
+		"closed@example.net": "closed", "gone@example.net": "built-in: suppression list",
+	} {
+		if d := e.Rcpt(t.Context(), tx, to(t, rcpt)); d.Action != policy.Reject || d.Rule != rule || d.Override != nil {
+			t.Errorf("%s: %+v", rcpt, d)
+		}
+	}
+	c := limits.Counters(senders.Identity{Sender: "a@example.com", SenderDomain: "example.com"}, time.Now())
+	if c.RecipientsHour != 2 || c.InvalidHour != 0 {
+		t.Errorf("counted: %+v", c)
+	}
+}
+
 // limitedEngine knows nothing by heart, so that Now gets stuck.
 func TestCountedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

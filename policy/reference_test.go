@@ -140,8 +140,9 @@ func referenceCodes() string {
 func referenceGates() string {
 	docs := map[string]string{
 		gateOverride: "an administrator allowed the address or the domain (`rcptgate override`): accepts, " +
-			"without a probe, whatever the other gates say. An override of a provider accepts what a rule " +
-			"refuses because of a verdict about it",
+			"without a probe, whatever the other gates say. An override of a provider is no gate: rules that " +
+			"would refuse because of a verdict about its mailboxes are passed over, and these verdicts do not " +
+			"count for list hygiene; all other rules, the suppression list and the limits hold",
 		gateSuppression: "the recipient is on the suppression list (`rcptgate suppress`) for this sender: " +
 			"rejects, a hard bounce as its mail server did (550 5.1.1), everything else with 550 5.7.1",
 		gateLimits: "the sender is over one of `policy.limits`: defers with 450 4.7.1 and the time to wait",

@@ -193,13 +193,14 @@ func (w *walk) conclude(rule *compiledRule, d *Decision) {
 		w.begin(d, "")
 		return
 	}
-	if rule.action == Accept || w.allowsProvider() {
+	if rule.action == Accept {
 		w.begin(d, rule.Name)
-		if d.Headers = w.headers; rule.action != Accept {
+		if d.Headers = w.headers; w.override != nil {
 			d.Rule = gateOverride
 		}
 		return
 	}
+	w.override = nil // of the provider: this is not because of a verdict
 	w.begin(d, rule.Name)
 	ref := newRef()
 	action, reply := w.refuse(rule, ref)
