@@ -180,8 +180,15 @@ func (d *doctor) checkKept(r *doctorReport, u doctorUser, dir string) {
 			"nothing outlives a restart, and with policy.state_directory the gate does not start",
 			fmt.Sprintf("chown %s %s && chmod 0700 %s", u.name, shellQuoted(dir), shellQuoted(dir)))
 	}
-	if info.Mode().Perm()&0o002 != 0 {
-		r.fault(fmt.Sprintf("everybody may write in %s (mode %04o)", dir, info.Mode().Perm()),
+	switch mode := info.Mode(); {
+	case mode.Perm()&0o002 == 0:
+	case mode&fs.ModeSticky != 0: // as /tmp: others cannot replace its files, but take their names
+		r.warning(dir+" is open to everybody",
+			"any local user can take the names of the gate's files before it does",
+			fmt.Sprintf("install -d -m 0700 -o %s /var/lib/rcptgate, and name that in the configuration",
+				u.name))
+	default:
+		r.fault(fmt.Sprintf("everybody may write in %s (mode %04o)", dir, mode.Perm()),
 			"any local user can replace what the gate knows, and its control socket",
 			"chmod 0700 "+shellQuoted(dir))
 	}

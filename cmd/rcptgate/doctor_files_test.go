@@ -84,6 +84,11 @@ func TestDoctorFiles(t *testing.T) {
 	f = look("").want("files", levelFault, "everybody may write in "+dir)
 	runFix(t, f.Fix)
 	look("").clean("files")
+	if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil { // others' files stay theirs
+		t.Fatal(err)
+	}
+	look("").want("files", levelWarning, dir+" is open to everybody", "/var/lib/rcptgate")
+	give(dir, strangerID, 0o700)
 
 	vips := filepath.Join(dir, "..", filepath.Base(dir)+".vips")
 	if err := os.WriteFile(vips, []byte("ceo@example.net\n"), 0o600); err != nil {
