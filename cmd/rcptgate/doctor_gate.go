@@ -120,7 +120,7 @@ func (d *doctor) addPart(r *doctorReport, part, state, detail string) {
 		r.ok("%s", what)
 	case web.Failed.String():
 		if part == "relay" && d.onlyPolicyd() {
-			r.note(what, onlyPolicydMeans, "")
+			r.note(what, onlyPolicydMeans, onlyPolicydFix)
 			return
 		}
 		r.fault(what, "mail cannot pass", fix)

@@ -19,10 +19,14 @@ func (g *postfixGate) checkFront(ctx context.Context, s *postfixService) {
 	filter := g.get(s, "smtpd_proxy_filter")
 	at := g.places.target(ctx, filter)
 	if g.at(at, g.tls) && !g.at(at, g.listen) {
+		plain := config.Endpoint("127.0.0.1:10025") // to be added to proxy.listen, if it is empty
+		if len(g.cfg.Proxy.Listen) > 0 {
+			plain = g.cfg.Proxy.Listen[0]
+		}
 		g.report.fault(fmt.Sprintf("%s: smtpd_proxy_filter=%s is where the gate wants TLS at once "+
 			"(proxy.tls_listen)", s, filter),
-			"smtpd speaks plaintext there: clients get 451", g.set(s, "smtpd_proxy_filter",
-				string(g.cfg.Proxy.Listen[0])))
+			"smtpd speaks plaintext there: clients get 451",
+			g.set(s, "smtpd_proxy_filter", string(plain)))
 	}
 	g.frontTimes(s)
 	if strings.Contains(g.get(s, "smtpd_proxy_options"), "speed_adjust") {

@@ -20,6 +20,10 @@ import (
 
 // checkRelay connects to every upstream as the gate does.
 func (d *doctor) checkRelay(ctx context.Context, r *doctorReport) {
+	if !d.cfg.TakesMail() {
+		r.ok("no relay is used: the gate is only asked (proxy.listen is empty)")
+		return
+	}
 	settings := d.cfg.RelayConfig()
 	settings.Timeout = min(settings.Timeout, relayPatience)
 	var looking sync.WaitGroup
@@ -52,7 +56,7 @@ func (d *doctor) checkUpstream(ctx context.Context, r *doctorReport, settings re
 	if err != nil {
 		problem, fix := relayProblem(err)
 		if d.onlyPolicyd() {
-			r.note(problem, onlyPolicydMeans, "")
+			r.note(problem, onlyPolicydMeans, onlyPolicydFix)
 			return
 		}
 		r.fault(problem, "its mail gets 451, or goes to another upstream", fix)
@@ -76,9 +80,11 @@ func (d *doctor) onlyPolicyd() bool {
 	return len(d.cfg.Policyd.Listen) > 0 && !d.cfg.IsSet("relay.upstreams") && !d.cfg.IsSet("relay.upstream")
 }
 
-const onlyPolicydMeans = "no relay is configured, and a gate that is only a policy service needs " +
-	"none; its /readyz " +
-	"says that mail cannot pass all the same"
+const (
+	onlyPolicydMeans = "no relay is configured, and a gate that is only a policy service needs none; its " +
+		"/readyz says that mail cannot pass all the same"
+	onlyPolicydFix = "[proxy]\nlisten = []"
+)
 
 // relayProblem takes the error of package relay apart, whose parts behind the first are advice.
 func relayProblem(err error) (problem, fix string) {

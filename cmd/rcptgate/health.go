@@ -49,11 +49,11 @@ func (c *condition) configuration() (cfg *config.Config, since time.Time, faults
 // checks is the answer of /readyz. It may be called from any goroutine, and does not wait.
 func (s *service) checks() []web.Check {
 	parts := s.gate.parts()
-	list := []web.Check{s.checkService(), s.checkConfig(parts), checkUpstreams(parts)}
+	cfg, _, _ := s.health.configuration()
+	list := []web.Check{s.checkService(), s.checkConfig(parts), checkUpstreams(cfg, parts)}
 	list = append(list, checkProbing(parts.verification), checkOwn(s.gate.own.report()))
 	list = append(list, s.checkRelayLog(parts.verification.verifier.Stats()), checkStore(s.gate.store))
 	list = append(list, checkPolicy(s.gate.kept, parts.engine.Lists()))
-	cfg, _, _ := s.health.configuration()
 	list = append(list, checkCertificate("certificate", s.certs, cfg.Proxy.TLSCertFile)...)
 	return append(list, checkCertificate("certificate of http", s.webTLS, cfg.HTTP.TLSCertificate)...)
 }
@@ -149,10 +149,13 @@ func (s *service) answers(ctx context.Context) error {
 		return nil
 	}
 	socket := s.watched.Load()
-	if socket == nil {
+	cfg, _, _ := s.health.configuration()
+	switch {
+	case socket == nil && !cfg.TakesMail():
+		return nil
+	case socket == nil:
 		return errors.New("there is no listener for mail")
 	}
-	cfg, _, _ := s.health.configuration()
 	within := func(networks []config.Network) func(netip.Addr) bool {
 		return func(addr netip.Addr) bool {
 			return slices.ContainsFunc(networks, func(n config.Network) bool { return n.Contains(addr) })
@@ -169,7 +172,10 @@ func (s *service) answers(ctx context.Context) error {
 }
 
 // checkUpstreams tells whether the relay takes mail.
-func checkUpstreams(parts *gateParts) web.Check {
+func checkUpstreams(cfg *config.Config, parts *gateParts) web.Check {
+	if !cfg.TakesMail() {
+		return web.Check{Part: "relay", Detail: "not used: the gate is only asked (proxy.listen is empty)"}
+	}
 	healthy, detail := parts.relay.Healthy()
 	switch {
 	case !healthy:

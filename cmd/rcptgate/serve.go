@@ -204,6 +204,9 @@ func (s *service) start(ctx context.Context, socket *socket) {
 
 // checkRelay tells early what the relay cannot do. A relay that is down may still come up.
 func (s *service) checkRelay(ctx context.Context, parts *gateParts) {
+	if cfg, _, _ := s.health.configuration(); !cfg.TakesMail() {
+		return
+	}
 	if err := parts.relay.Check(ctx); err != nil && ctx.Err() == nil {
 		s.log.Warn("relay does not answer; until it does, mail gets 451",
 			"error", err.Error(), "hint", "check relay.upstreams and that the relay runs")

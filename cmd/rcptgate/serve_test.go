@@ -253,6 +253,26 @@ func TestServeWithoutRelay(t *testing.T) {
 	}
 }
 
+// TestServeAsked: a gate that is only asked by Postfix needs no relay, and its watchdog no listener
+// for mail.
+func TestServeAsked(t *testing.T) {
+	toml := strings.Replace(worldConfig("127.0.0.1:0", "127.0.0.1:1", testWorld(t)),
+		"listen = [\"127.0.0.1:0\"]", "listen = []", 1)
+	s := startServe(t, toml+"[policyd]\nlisten = [\"127.0.0.1:0\"]\n[http]\nlisten = \"127.0.0.1:0\"\n")
+	s.listening("policyd")
+	web := s.listening("http")
+	s.want(web, "/readyz", 200, "ok        relay: not used: the gate is only asked")
+	s.signals <- syscall.SIGTERM
+	if err := s.end(); err != nil {
+		t.Errorf("serve: %v", err)
+	}
+	for _, line := range s.log {
+		if text, _ := line["msg"].(string); strings.Contains(text, "relay") {
+			t.Errorf("%v", line)
+		}
+	}
+}
+
 // TestSecondSignal: the first lets an open message go on, the second does not.
 func TestSecondSignal(t *testing.T) {
 	relay, upstream := testRelay(t)

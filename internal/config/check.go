@@ -116,8 +116,9 @@ func (c *Config) smtpListeners() []listener {
 
 // listeners: there must be one, each only once, and one beyond loopback needs to say for whom.
 func (k *checker) listeners() {
-	if len(k.Proxy.Listen)+len(k.Proxy.TLSListen) == 0 {
-		k.add("proxy.listen", "is empty: nothing to listen on", `write ["127.0.0.1:10025"]`)
+	if !k.TakesMail() && len(k.Policyd.Listen) == 0 {
+		k.add("proxy.listen", "is empty: nothing to listen on",
+			`write ["127.0.0.1:10025"]; it may be empty if policyd.listen is not`)
 	}
 	seen := map[Endpoint]string{}
 	for _, l := range k.smtpListeners() {

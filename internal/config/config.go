@@ -448,6 +448,10 @@ func (c *Config) FallbackSender() string {
 	return "double-bounce@" + withDomain(c.Hostname())
 }
 
+// TakesMail reports whether mail passes through the gate; it does not if it is only asked, by the
+// policy delegation of Postfix.
+func (c *Config) TakesMail() bool { return len(c.Proxy.Listen)+len(c.Proxy.TLSListen) > 0 }
+
 // ControlSocket is where commands reach a running gate: http.control_socket, else control.sock in
 // policy.state_directory; "" if there is none.
 func (c *Config) ControlSocket() Endpoint {

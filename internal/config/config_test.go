@@ -285,7 +285,7 @@ func TestFaults(t *testing.T) {
 		},
 		"nothing to listen on": {
 			"[proxy]\nlisten = []",
-			`:2:1: proxy.listen: is empty: nothing to listen on; write ["127.0.0.1:10025"]`,
+			`:2:1: proxy.listen: is empty: nothing to listen on; write ["127.0.0.1:10025"]; it may be empty if policyd.listen is not`,
 		},
 		"listener twice": {
 			"[proxy]\nlisten = [\"127.0.0.1:25\", \"127.0.0.1:25\"]",
