@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -68,8 +67,12 @@ func (d *doctor) checkGate(ctx context.Context, r *doctorReport) {
 // checkStatus reads /v1/status over the control socket.
 func (d *doctor) checkStatus(ctx context.Context, r *doctorReport, path string) {
 	var s web.StatusAnswer
-	body, err := fetchLocal(ctx, "unix", path, "/v1/status")
-	if err == nil {
+	status, body, err := getHere(ctx, "unix", path, "http://rcptgate/v1/status")
+	switch {
+	case err != nil:
+	case status != http.StatusOK:
+		err = fmt.Errorf("it answers %d", status)
+	default:
 		err = json.Unmarshal(body, &s)
 	}
 	if err != nil {
@@ -134,8 +137,8 @@ func (d *doctor) askReadyz(ctx context.Context, r *doctorReport) (ok bool) {
 	if d.cfg.HTTP.Listen == "" {
 		return false
 	}
-	network, address := readyAddress(d.cfg.HTTP.Listen)
-	body, err := fetchLocal(ctx, network, address, "/readyz")
+	_, address := readyAddress(d.cfg.HTTP.Listen)
+	_, body, err := readyz(ctx, d.cfg.HTTP)
 	if err != nil {
 		return false
 	}
@@ -154,32 +157,6 @@ func (d *doctor) askReadyz(ctx context.Context, r *doctorReport) (ok bool) {
 		}
 	}
 	return true
-}
-
-// fetchLocal is a GET at a socket of this machine.
-func fetchLocal(ctx context.Context, network, address, path string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://rcptgate"+path,
-		http.NoBody)
-	if err != nil {
-		return nil, err
-	}
-	client := http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, address)
-		},
-		DisableKeepAlives: true,
-	}}
-	answer, err := client.Do(request)
-	if err != nil {
-		return nil, rootCause(err)
-	}
-	defer func() { _ = answer.Body.Close() }() // only read
-	if answer.StatusCode != http.StatusOK && answer.StatusCode != http.StatusServiceUnavailable {
-		return nil, errors.New("it answers " + answer.Status)
-	}
-	return io.ReadAll(io.LimitReader(answer.Body, healthAnswer))
 }
 
 // checkListeners tells whether the gate could listen where the configuration says.

@@ -43,22 +43,40 @@ mail can pass (also where a part is degraded), else with 1.`,
 }
 
 func askReady(ctx context.Context, where config.HTTP, out io.Writer) error {
-	at, scheme := where.Listen, "http"
-	if where.TLSCertificate != "" {
-		scheme = "https"
-	}
-	if at == "" {
+	if where.Listen == "" {
 		return usageError("http.listen is empty: there is nobody to ask",
 			`set it, such as http.listen = "127.0.0.1:8025"`)
 	}
-	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
-	defer cancel()
+	status, text, err := readyz(ctx, where)
 	const hint = "look at the log of rcptgate serve"
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://rcptgate/readyz", http.NoBody)
 	if err != nil {
 		return failed(err.Error(), hint)
 	}
-	network, address := readyAddress(at)
+	writef(out, "%s", text)
+	if status != http.StatusOK {
+		return failed(fmt.Sprintf("not ready: %d", status), hint)
+	}
+	return nil
+}
+
+// readyz asks /readyz of a gate on this machine.
+func readyz(ctx context.Context, where config.HTTP) (status int, text []byte, err error) {
+	scheme := "http"
+	if where.TLSCertificate != "" {
+		scheme = "https"
+	}
+	network, address := readyAddress(where.Listen)
+	return getHere(ctx, network, address, scheme+"://rcptgate/readyz")
+}
+
+// getHere is a GET at a socket of this machine, within healthTimeout.
+func getHere(ctx context.Context, network, address, url string) (status int, text []byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return 0, nil, err
+	}
 	client := http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
@@ -71,18 +89,13 @@ func askReady(ctx context.Context, where config.HTTP, out io.Writer) error {
 	}}
 	response, err := client.Do(request)
 	if err != nil {
-		return failed("no answer at "+address+": "+err.Error(), hint)
+		return 0, nil, fmt.Errorf("no answer at %s: %w", address, err)
 	}
 	defer func() { _ = response.Body.Close() }() // only read
-	text, err := io.ReadAll(io.LimitReader(response.Body, healthAnswer))
-	if err != nil {
-		return failed("the answer is cut: "+err.Error(), hint)
+	if text, err = io.ReadAll(io.LimitReader(response.Body, healthAnswer)); err != nil {
+		return 0, nil, fmt.Errorf("the answer is cut: %w", err)
 	}
-	writef(out, "%s", text)
-	if response.StatusCode != http.StatusOK {
-		return failed(fmt.Sprintf("not ready: %d", response.StatusCode), hint)
-	}
-	return nil
+	return response.StatusCode, text, nil
 }
 
 // readyAddress is where the listener is reached from the same machine: 0.0.0.0 and [::] are for
