@@ -40,6 +40,7 @@ type office struct {
 	forgotten []string
 	drained   []time.Duration
 	contract  *contract
+	anything  bool // is sent: only answers are held to the description
 	control   *http.Client
 	log       *lockedBuffer
 
@@ -268,6 +269,9 @@ func (o *office) send(method, path, kind string, body io.Reader, header ...strin
 	}
 	read := answered{answer.StatusCode, answer.Header, string(data)}
 	if strings.HasPrefix(path, "/v1/") {
+		if o.anything {
+			request = ""
+		}
 		o.contract.check(o.t, method, path, request, read)
 	}
 	return read
