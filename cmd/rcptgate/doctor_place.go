@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/rcptgate/rcptgate/internal/config"
+	"github.com/rcptgate/rcptgate/verify/mx"
 )
 
 // postfixPlace is where something listens or connects.
@@ -139,7 +140,7 @@ const (
 // address. Tables, files and names of hosts are not looked into.
 func postfixListed(list string, addr netip.Addr) postfixAnswer {
 	unknown := false
-	for _, item := range postfixItems(list) {
+	for _, item := range mx.PostfixItems(list) {
 		excluded := strings.HasPrefix(item, "!")
 		text := strings.NewReplacer("[", "", "]", "").Replace(strings.TrimPrefix(item, "!"))
 		network, err := netip.ParsePrefix(text)

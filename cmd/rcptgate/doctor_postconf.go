@@ -102,22 +102,6 @@ func (c *postfixConf) set(s *postfixService, name, value string) string {
 		shellQuoted(s.String()+"/"+name+"="+value), shellQuoted(c.dir))
 }
 
-// postfixItems splits a list at blanks and commas, but not within braces.
-func postfixItems(list string) []string {
-	depth := 0
-	return strings.FieldsFunc(list, func(r rune) bool {
-		switch r {
-		case '{':
-			depth++
-		case '}':
-			depth--
-		case ' ', '\t', '\n', '\r', ',':
-			return depth <= 0
-		}
-		return false
-	})
-}
-
 // errPostfixAbsent says that there is nothing to look at.
 var errPostfixAbsent = errors.New("there is no Postfix on this machine")
 

@@ -75,7 +75,7 @@ func (d *doctor) newPostfixGate(ctx context.Context, r *doctorReport, conf *post
 		postfixConf: conf, cfg: d.cfg, report: r, own: doctorInterfaces(),
 		places: postfixPlaces{
 			offline: d.o.offline, queue: conf.settings["queue_directory"],
-			inside: postfixItems(conf.settings["inet_interfaces"]),
+			inside: mx.PostfixItems(conf.settings["inet_interfaces"]),
 		},
 	}
 	all := func(endpoints []config.Endpoint) (list []postfixPlace) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rcptgate/rcptgate/internal/config"
+	"github.com/rcptgate/rcptgate/verify/mx"
 )
 
 // fewErrors is a limit of errors that a list with some dead addresses reaches.
@@ -147,7 +148,7 @@ func sizeFor(limit int64) string {
 // unverified finds reject_unverified_recipient.
 func (g *postfixGate) unverified(s *postfixService) {
 	for _, list := range postfixRestrictions {
-		if slices.Contains(postfixItems(g.get(s, list)), "reject_unverified_recipient") {
+		if slices.Contains(mx.PostfixItems(g.get(s, list)), "reject_unverified_recipient") {
 			g.report.warning(fmt.Sprintf("%s: %s has reject_unverified_recipient", s, list),
 				"Postfix asks mail servers as well: recipients are asked about twice, more slowly, and what it "+
 					"takes for a "+
@@ -234,7 +235,7 @@ func (g *postfixGate) behindSizes(s *postfixService) {
 // policyItem finds the gate's policy service in the restrictions of a service.
 func (g *postfixGate) policyItem(ctx context.Context, s *postfixService) *policyItem {
 	for _, list := range postfixRestrictions {
-		words := postfixItems(g.get(s, list))
+		words := mx.PostfixItems(g.get(s, list))
 		for i, word := range words {
 			if word != "check_policy_service" || i+1 == len(words) {
 				continue
@@ -264,7 +265,7 @@ func newPolicyItem(list, text string) *policyItem {
 		return item
 	}
 	inner = strings.TrimSuffix(inner, "}")
-	for i, part := range postfixItems(inner) {
+	for i, part := range mx.PostfixItems(inner) {
 		name, value, found := strings.Cut(part, "=")
 		switch {
 		case i == 0:

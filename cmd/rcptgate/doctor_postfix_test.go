@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rcptgate/rcptgate/verify/mx"
 )
 
 // needPostconf skips the test where there is no postconf. CI must have it.
@@ -252,12 +254,12 @@ func FuzzPostfixItems(f *testing.F) {
 	f.Add("check_policy_service { inet:127.0.0.1:10040, timeout=20s }, permit_mynetworks")
 	f.Add("a,b\tc\nd {e f} }g{ h")
 	f.Fuzz(func(t *testing.T, list string) {
-		parts := postfixItems(list)
+		parts := mx.PostfixItems(list)
 		drop := strings.NewReplacer(" ", "", "\t", "", "\r", "", "\n", "", ",", "").Replace // octets, also of broken UTF-8
 		if got, want := drop(strings.Join(parts, "")), drop(list); got != want {
 			t.Errorf("%q lost something: %q", list, got)
 		}
-		if again := postfixItems(strings.Join(parts, " ")); !slices.Equal(again, parts) {
+		if again := mx.PostfixItems(strings.Join(parts, " ")); !slices.Equal(again, parts) {
 			t.Errorf("%q, then %q", parts, again)
 		}
 		for _, line := range parts {

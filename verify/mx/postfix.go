@@ -75,12 +75,12 @@ func (p *postfix) setting(ctx context.Context, name string) ([]string, error) {
 		}
 		return nil, fmt.Errorf("postconf -xh %s: %w; run it by hand to see why", name, err)
 	}
-	return splitItems(string(out)), nil
+	return PostfixItems(string(out)), nil
 }
 
-// splitItems splits at blanks and commas, but not inside braces, as Postfix does for tables that
+// PostfixItems splits a list of Postfix at blanks and commas, but not inside braces, as Postfix does for tables that
 // are written out: inline:{ a=b, c=d }.
-func splitItems(s string) []string {
+func PostfixItems(s string) []string {
 	depth := 0
 	return strings.FieldsFunc(s, func(r rune) bool {
 		switch r {
